@@ -1,0 +1,121 @@
+"""From behaviours to a prompt, and from a query list to a target (paper 3.2, Eq 5-6).
+
+A prompt is profile words, then one line per distinct content of the history, oldest first:
+time bucket, behaviour type, repeat count and interval (if repeated), content. Repeats are
+folded into one line: it is the count and the interval that tell what is due again, and the
+prompt stays short. There is no instruction text: fine-tuning has internalised the task.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+
+from aigq_tasks.context.tokens import (
+    HINTS,
+    HISTORY,
+    KINDS,
+    PROFILE,
+    SEP,
+    days_ago_token,
+    every_token,
+    times_token,
+)
+
+# A line's weight halves about every month; repeats add to it. Decides which lines are kept.
+_FADE_DAYS = 45.0
+_STRENGTH = {"search": 2, "hint_click": 1, "item_click": 0}
+
+
+@dataclass(frozen=True)
+class HistoryLine:
+    """One distinct content of a user's history: whole days since the last time, behaviour type
+    (the strongest seen), number of occurrences, mean days between them (0.0 if only one)."""
+
+    content: str
+    kind: str
+    days_ago: int
+    times: int
+    every: float
+
+    def render(self) -> str:
+        again = times_token(self.times) + every_token(self.every) if self.times > 1 else ""
+        return f"{days_ago_token(self.days_ago)}{KINDS[self.kind]}{again}{self.content}"
+
+
+def history_lines(
+    times: Sequence[np.datetime64],
+    kinds: Sequence[str],
+    contents: Sequence[str],
+    now: datetime | np.datetime64,
+    limit: int,
+) -> list[HistoryLine]:
+    """Aggregate one user's behaviours before `now` (exclusive) into at most `limit` lines.
+
+    times, kinds, contents: parallel, in time order. The lines kept are those with the largest
+    times · exp(−days_ago / 45); the result is ordered oldest first, ties by content.
+    """
+    moment = np.datetime64(now, "us")
+    seen: dict[str, list[tuple[np.datetime64, str]]] = {}
+    for time, kind, content in zip(times, kinds, contents, strict=True):
+        if time < moment:
+            seen.setdefault(content, []).append((time, kind))
+    lines = [_fold(content, events, moment) for content, events in seen.items()]
+    lines.sort(key=lambda e: (-e.times * math.exp(-e.days_ago / _FADE_DAYS), e.content))
+    return sorted(lines[:limit], key=lambda line: (-line.days_ago, line.content))
+
+
+def _fold(
+    content: str, events: list[tuple[np.datetime64, str]], now: np.datetime64
+) -> HistoryLine:
+    days = [int((now - time) / np.timedelta64(1, "D")) for time, _ in events]
+    kind = max((kind for _, kind in events), key=_STRENGTH.__getitem__)
+    every = (days[0] - days[-1]) / (len(days) - 1) if len(days) > 1 else 0.0
+    return HistoryLine(content, kind, days[-1], len(days), every)
+
+
+def render_prompt(profile: str, lines: Iterable[HistoryLine]) -> str:
+    """The whole prompt; ends with <hints>, after which the model writes the list."""
+    return f"{PROFILE}{profile}{HISTORY}{''.join(line.render() for line in lines)}{HINTS}"
+
+
+def render_target(queries: Sequence[str]) -> str:
+    """`q1<sep>q2<sep>...qn`; the end-of-sequence token is added by the trainer's tokenizer."""
+    return SEP.join(queries)
+
+
+def profile_words(users: pd.DataFrame) -> dict[str, str]:
+    """user_id -> profile in words ("65+ 35-49k 2 adults no kids"), "" where nothing is known."""
+    return {
+        row.user_id: " ".join(word for word in (row.age, row.income, row.household) if word)
+        for row in users.itertuples(index=False)
+    }
+
+
+@dataclass(frozen=True)
+class Histories:
+    """Behaviours grouped by user for quick prompt building; made once per table."""
+
+    groups: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+    @classmethod
+    def of(cls, behaviours: pd.DataFrame) -> "Histories":
+        """behaviours: user_id, time, kind, content, sorted by (user_id, time)."""
+        users = behaviours["user_id"].to_numpy(dtype=object)
+        starts = np.flatnonzero(np.r_[True, users[1:] != users[:-1]]) if len(users) else []
+        columns = [behaviours[c].to_numpy() for c in ("time", "kind", "content")]
+        spans = zip(starts, [*starts[1:], len(users)], strict=True) if len(users) else iter(())
+        return cls({users[a]: tuple(c[a:b] for c in columns) for a, b in spans})  # type: ignore[misc]
+
+    def lines(self, user: str, now: datetime | np.datetime64, limit: int) -> list[HistoryLine]:
+        """The user's history lines before `now`; [] for an unknown user."""
+        if user not in self.groups:
+            return []
+        times, kinds, contents = self.groups[user]
+        return history_lines(times, kinds, contents, now, limit)
+
+    def users(self) -> Iterator[str]:
+        return iter(self.groups)

@@ -1,0 +1,142 @@
+"""Charts as PNG bytes: the same figures give the same bytes (no display, date or version in them).
+
+Every chart draws the confidence limits of what it shows (`intervals.Interval`).
+"""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import matplotlib.style
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from aigq_tasks.errors import AigqError
+from aigq_tasks.evaluation.intervals import Interval
+
+_WIDTH, _HEIGHT, _DPI = 8.0, 4.5, 100  # inches, inches, pixels per inch
+
+
+def metric_lines(
+    days: Sequence[str], series: Mapping[str, Sequence[Interval]], *, title: str, ylabel: str
+) -> bytes:
+    """One line per series across days, each in a band from the low to the high limit.
+
+    Every series has one interval a day; raises AigqError otherwise.
+    """
+    for name, intervals in series.items():
+        if len(intervals) != len(days):
+            raise AigqError(
+                f"{name} has {len(intervals)} values for {len(days)} days; give one value per day"
+            )
+    with _chart(title, "day", ylabel) as (axes, png):
+        at = np.arange(len(days))
+        for name, intervals in series.items():
+            means, lows, highs = _columns(intervals)
+            (line,) = axes.plot(at, means, marker="o", markersize=4, label=name)
+            axes.fill_between(at, lows, highs, color=line.get_color(), alpha=0.15, linewidth=0)
+        step = max(1, -(-len(days) // 10))
+        axes.set_xticks(at[::step], list(days)[::step], rotation=30, ha="right")
+        axes.legend(frameon=False)
+    return png.getvalue()
+
+
+def ctr_by_position(series: Mapping[str, Mapping[int, Interval]], *, title: str) -> bytes:
+    """Click-through rate at each position of the hint list, one line per arm."""
+    positions = sorted({position for rates in series.values() for position in rates})
+    with _chart(title, "position", "click-through rate") as (axes, png):
+        for name, rates in series.items():
+            at = sorted(rates)
+            means, lows, highs = _columns([rates[position] for position in at])
+            errors = np.stack([means - lows, highs - means])
+            axes.errorbar(at, means, yerr=errors, marker="o", capsize=4, label=name)
+        axes.set_xticks(positions)
+        axes.set_ylim(bottom=0)
+        axes.legend(frameon=False)
+    return png.getvalue()
+
+
+def calibration_curve(
+    predicted: npt.NDArray[np.float64],
+    clicked: npt.NDArray[np.float64],
+    *,
+    title: str,
+    bins: int = 10,
+) -> bytes:
+    """Observed click rate against the mean prediction, in `bins` groups of equal size.
+
+    `predicted` (n,) are probabilities, `clicked` (n,) is 0 or 1; bars are 95 % Wilson limits.
+    """
+    means, rates, lows, highs = calibration_points(predicted, clicked, bins)
+    top = 1.05 * max(float(highs.max()), float(means.max()))
+    with _chart(title, "predicted click probability", "observed click rate") as (axes, png):
+        axes.plot([0, top], [0, top], color="0.6", linestyle="--", label="perfectly calibrated")
+        errors = np.stack([rates - lows, highs - rates])
+        axes.errorbar(means, rates, yerr=errors, marker="o", capsize=4, label="model")
+        axes.set_xlim(0, top)
+        axes.set_ylim(0, top)
+        axes.legend(frameon=False, loc="upper left")
+    return png.getvalue()
+
+
+def hit_rate_bars(bars: Mapping[str, Interval], *, title: str, ylabel: str) -> bytes:
+    """One bar per name (system, segment or ablation), in the order given, with its limits."""
+    with _chart(title, "", ylabel) as (axes, png):
+        means, lows, highs = _columns(list(bars.values()))
+        at = np.arange(len(bars))
+        axes.bar(at, means, yerr=np.stack([means - lows, highs - means]), capsize=4, width=0.6)
+        for x, mean, high in zip(at, means, highs, strict=True):
+            axes.annotate(
+                f"{mean:.3f}", (x, high), xytext=(0, 4), textcoords="offset points", ha="center"
+            )
+        axes.set_xticks(at, list(bars), rotation=20 if len(bars) > 5 else 0)
+        axes.margins(y=0.15)
+        axes.set_ylim(bottom=0)
+    return png.getvalue()
+
+
+def calibration_points(
+    predicted: npt.NDArray[np.float64], clicked: npt.NDArray[np.float64], bins: int
+) -> tuple[npt.NDArray[np.float64], ...]:
+    """(mean prediction, click rate, low, high), each (bins,), over groups of equal size in the
+    order of the predictions; low and high are Wilson's 95 % score limits (Wilson, 1927)."""
+    if len(predicted) != len(clicked) or len(predicted) < bins:
+        raise AigqError(
+            f"{len(predicted)} predictions and {len(clicked)} outcomes for {bins} bins; "
+            "give one outcome per prediction and at least one pair per bin"
+        )
+    order = np.argsort(predicted, kind="stable")
+    groups = np.array_split(order, bins)
+    n = np.array([len(group) for group in groups], dtype=np.float64)
+    means = np.array([predicted[group].mean() for group in groups])
+    rates = np.array([clicked[group].mean() for group in groups])
+    z = 1.959964
+    centre = (rates + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(rates * (1 - rates) / n + z**2 / (4 * n**2))
+    return means, rates, centre - half, centre + half
+
+
+@contextmanager
+def _chart(title: str, xlabel: str, ylabel: str) -> Iterator[tuple[Axes, io.BytesIO]]:
+    """Axes to draw on; the PNG is in the buffer when the block ends."""
+    png = io.BytesIO()
+    with matplotlib.style.context("default"):  # whatever matplotlibrc the machine has
+        figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=_DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        axes.set_title(title)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="0.9")
+        axes.set_axisbelow(True)
+        yield axes, png
+        figure.savefig(png, format="png", metadata={"Software": None})
+
+
+def _columns(intervals: Sequence[Interval]) -> tuple[npt.NDArray[np.float64], ...]:
+    rows = [(interval.mean, interval.low, interval.high) for interval in intervals]
+    return tuple(np.array(rows, dtype=np.float64).reshape(-1, 3).T)

@@ -1,0 +1,183 @@
+"""The gate: may a challenger take over from the champion? A pure function of their scores."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from aigq_tasks.evaluation.intervals import paired_bootstrap
+
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ListScores:
+    """What one arm's lists scored on the day, one float64 value per user.
+
+    `query_hit` (of HR@30) is paired by user between the arms; the other two need not be.
+    """
+
+    query_hit: Values
+    unique_categories: Values
+    valid_list: Values
+
+
+@dataclass(frozen=True)
+class GateLimits:
+    """`margin` and `max_drop` are absolute shares of user-days (0.01 = one point of Query HR)."""
+
+    margin: float = 0.0  # a drop the whole confidence interval may lie at, but not below
+    max_drop: float = 0.03  # no mean drop larger than this, however wide the interval
+    min_valid_rate: float = 0.98
+    min_diversity: float = 0.8  # of the champion's mean unique categories
+    min_user_days: int = 30  # fewer prove nothing in either direction
+    resamples: int = 2000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Check:
+    """A figure held against a floor (it may not be lower) or a limit (it may not be higher)."""
+
+    name: str
+    value: float
+    floor: float | None = None
+    limit: float | None = None
+
+    @property
+    def passed(self) -> bool:
+        return (self.floor is None or self.value >= self.floor) and (
+            self.limit is None or self.value <= self.limit
+        )
+
+    def to_dict(self) -> dict[str, float | str | bool]:
+        bounds = {"floor": self.floor, "limit": self.limit}
+        given = {name: bound for name, bound in bounds.items() if bound is not None}
+        return {"name": self.name, "value": self.value, "passed": self.passed, **given}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`reasons` are the failed checks in words, or every check in words when all passed."""
+
+    accepted: bool
+    reasons: tuple[str, ...]
+    checks: tuple[Check, ...]
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no blanks, no clock."""
+        verdict = {
+            "accepted": self.accepted,
+            "reasons": list(self.reasons),
+            "checks": [check.to_dict() for check in self.checks],
+        }
+        return json.dumps(verdict, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def decide(
+    challenger: ListScores,
+    champion: ListScores | None,
+    ctr_faults: Sequence[str],
+    limits: GateLimits,
+    users: Sequence[str] | None = None,
+) -> Verdict:
+    """Accept the challenger unless a check fails.
+
+    - Query HR@30 is statistically worse: the 95 % interval of the paired difference lies below
+      `-margin`; or its mean drop is larger than `max_drop`;
+    - the valid-list rate is below `min_valid_rate`;
+    - mean unique categories are below `min_diversity` times the champion's;
+    - the CTR model is not sane: `ctr_faults` names what its own validation found;
+    - fewer than `min_user_days` user-days were scored.
+
+    `champion` is None for the first release: what compares with it is then not asked. `users`
+    names the user of each `query_hit` value when users have several days.
+    Raises AigqError when the arms' `query_hit` do not pair up.
+    """
+    findings = [_enough_user_days(challenger, limits)]
+    if champion is not None and challenger.query_hit.size:
+        findings += _query_hr(challenger, champion, users, limits)
+    findings.append(_valid_rate(challenger, limits))
+    if champion is not None:
+        findings.append(_diversity(challenger, champion, limits))
+    findings.append(_ctr_model(ctr_faults))
+
+    checks = tuple(check for check, _ in findings)
+    accepted = all(check.passed for check in checks)
+    reasons = tuple(words for check, words in findings if accepted or not check.passed)
+    return Verdict(accepted, reasons, checks)
+
+
+def _enough_user_days(challenger: ListScores, limits: GateLimits) -> tuple[Check, str]:
+    n = len(challenger.query_hit)
+    check = Check("user_days", n, floor=limits.min_user_days)
+    return check, f"scored user-days: {n}, {_versus(check)} {limits.min_user_days}"
+
+
+def _query_hr(
+    challenger: ListScores,
+    champion: ListScores,
+    users: Sequence[str] | None,
+    limits: GateLimits,
+) -> list[tuple[Check, str]]:
+    difference = paired_bootstrap(
+        challenger.query_hit,
+        champion.query_hit,
+        users,
+        seed=limits.seed,
+        resamples=limits.resamples,
+    )
+    arms = (
+        f"challenger {challenger.query_hit.mean():.4f}, champion {champion.query_hit.mean():.4f}, "
+        f"{difference.users} users"
+    )
+    worse = Check("query_hr_difference_high", difference.high, floor=-limits.margin)
+    drop = Check("query_hr_difference", difference.mean, floor=-limits.max_drop)
+    return [
+        (
+            worse,
+            f"Query HR@30: 95 % interval of the difference [{difference.low:+.4f}, "
+            f"{difference.high:+.4f}], upper end {_versus(worse)} {-limits.margin:+.4f} ({arms})",
+        ),
+        (
+            drop,
+            f"Query HR@30: mean difference {difference.mean:+.4f}, "
+            f"{_versus(drop)} {-limits.max_drop:+.4f} ({arms})",
+        ),
+    ]
+
+
+def _valid_rate(challenger: ListScores, limits: GateLimits) -> tuple[Check, str]:
+    rate = _mean(challenger.valid_list)
+    check = Check("valid_list_rate", rate, floor=limits.min_valid_rate)
+    return check, f"valid lists: {rate:.4f}, {_versus(check)} {limits.min_valid_rate:.4f}"
+
+
+def _diversity(
+    challenger: ListScores, champion: ListScores, limits: GateLimits
+) -> tuple[Check, str]:
+    theirs = _mean(champion.unique_categories)
+    check = Check(
+        "unique_categories",
+        _mean(challenger.unique_categories),
+        floor=limits.min_diversity * theirs,
+    )
+    return check, (
+        f"unique categories: {check.value:.2f}, {_versus(check)} {check.floor:.2f} "
+        f"({limits.min_diversity:.2f} of the champion's {theirs:.2f})"
+    )
+
+
+def _ctr_model(faults: Sequence[str]) -> tuple[Check, str]:
+    check = Check("ctr_model_faults", len(faults), limit=0)
+    return check, f"CTR model: {'; '.join(faults) or 'no faults'}"
+
+
+def _versus(check: Check) -> str:
+    return "not below" if check.passed else "below"
+
+
+def _mean(values: Values) -> float:
+    return float(values.mean()) if values.size else 0.0

@@ -1,0 +1,55 @@
+"""The history that everything reads: searches, item clicks and hint clicks in one table."""
+
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from aigq_tasks.context.queries import normalize
+
+COLUMNS = ["user_id", "time", "kind", "content"]
+
+
+def behaviours(logs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """user_id, time (datetime64[us]), kind ("search" | "item_click" | "hint_click"), content
+    (normalised text), sorted by all four. `logs` maps table names to frames (several days)."""
+    parts = [
+        _part(logs["searches"], "search", "time", "query"),
+        _part(logs["item_clicks"], "item_click", "time", "text"),
+        _part(hint_clicks(logs), "hint_click", "click_time", "query"),
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    unique = {text: normalize(text) for text in table["content"].unique()}
+    table["content"] = table["content"].map(unique)
+    table = table[table["content"] != ""]
+    return table.sort_values(COLUMNS, ignore_index=True)
+
+
+def _part(rows: pd.DataFrame, kind: str, time: str, content: str) -> pd.DataFrame:
+    part = rows[["user_id", time, content]].rename(columns={time: "time", content: "content"})
+    return part.assign(kind=kind)[COLUMNS]
+
+
+def hint_clicks(logs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The clicked impressions with user_id, query, time, click_time: those known at their day's
+    end and those whose click arrived later."""
+    shown = with_late_clicks(logs["hint_impressions"], logs["late_clicks"])
+    return shown[shown["clicked"]]
+
+
+def with_late_clicks(impressions: pd.DataFrame, late: pd.DataFrame) -> pd.DataFrame:
+    """Impressions with `clicked` and `click_time` completed by the late clicks that belong to
+    them; a late click without its impression is ignored."""
+    keys = ["request_id", "position"]
+    merged = impressions.merge(late.drop_duplicates(keys), on=keys, how="left", suffixes=("", "_l"))
+    merged["clicked"] = merged["clicked"] | merged["click_time_l"].notna()
+    merged["click_time"] = merged["click_time"].fillna(merged["click_time_l"])
+    return merged.drop(columns="click_time_l")
+
+
+def concat_days(days: Iterable[Mapping[str, pd.DataFrame]]) -> dict[str, pd.DataFrame]:
+    """Stack the tables of several days, in the order given."""
+    parts: dict[str, list[pd.DataFrame]] = {}
+    for day in days:
+        for name, rows in day.items():
+            parts.setdefault(name, []).append(rows)
+    return {name: pd.concat(rows, ignore_index=True) for name, rows in parts.items()}

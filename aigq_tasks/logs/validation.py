@@ -1,0 +1,71 @@
+"""Split landed rows into good ones and quarantine, with counts and reasons."""
+
+from dataclasses import dataclass
+from datetime import date
+
+import pandas as pd
+import pandera.pandas as pa
+from pandera.errors import SchemaErrors
+
+from aigq_tasks.errors import AigqError
+from aigq_tasks.logs.schema import EVENT_TIME, SCHEMAS
+
+
+@dataclass(frozen=True)
+class Checked:
+    """good: the rows that keep every rule, in their order. bad: the rows that break one, as
+    text, with `reason` (the first rule broken). reasons: rule -> rows."""
+
+    good: pd.DataFrame
+    bad: pd.DataFrame
+    reasons: dict[str, int]
+
+
+def check_rows(table: str, rows: pd.DataFrame, day: date) -> Checked:
+    """Check one table of a day against its schema.
+
+    A missing column is not a bad row but a broken source: AigqError names it. Duplicate keys
+    keep the first row. A row whose time is not on `day` is quarantined as "other_day".
+    """
+    schema = SCHEMAS[table]
+    absent = [column for column in schema.columns if column not in rows]
+    if absent:
+        raise AigqError(f"table {table} of {day} lacks the columns {', '.join(absent)}")
+    rows = rows[list(schema.columns)].reset_index(drop=True)
+    reasons = pd.Series("", index=rows.index, dtype=object)
+    _note(reasons, _other_day(table, rows, day), "other_day")
+    unique = list(schema.unique or [])
+    if unique:
+        _note(reasons, rows.duplicated(unique), "duplicate")
+    for index, reason in _schema_failures(schema, rows):
+        _note(reasons, rows.index == index, reason)
+    bad = reasons != ""
+    counts = reasons[bad].value_counts().sort_index()
+    quarantined = rows[bad].astype(str).assign(reason=reasons[bad])
+    good = schema.coerce_dtype(rows[~bad].reset_index(drop=True)) if bad.any() else rows
+    return Checked(good, quarantined.reset_index(drop=True), {str(k): int(v) for k, v in counts.items()})
+
+
+def _note(reasons: pd.Series, rows: pd.Series, reason: str) -> None:
+    reasons[rows & (reasons == "")] = reason
+
+
+def _other_day(table: str, rows: pd.DataFrame, day: date) -> pd.Series:
+    if table not in EVENT_TIME:
+        return pd.Series(False, index=rows.index)
+    times = pd.to_datetime(rows[EVENT_TIME[table]], errors="coerce")
+    return times.dt.floor("D") != pd.Timestamp(day)
+
+
+def _schema_failures(schema: pa.DataFrameSchema, rows: pd.DataFrame) -> list[tuple[int, str]]:
+    """(row number, rule) of every broken rule; uniqueness is checked before, once."""
+    try:
+        pa.DataFrameSchema(schema.columns, schema.checks).validate(rows, lazy=True)
+    except SchemaErrors as error:
+        cases = error.failure_cases
+        whole = cases[cases["index"].isna()]
+        if len(whole):
+            first = whole.iloc[0]
+            raise AigqError(f"column {first['column']} has a wrong type: {first['check']}") from None
+        return [(int(i), str(c)) for i, c in zip(cases["index"], cases["check"], strict=True)]
+    return []

@@ -1,0 +1,41 @@
+"""The market's own truth about generated lists, for evaluation reports only."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+import numpy as np
+
+from aigq_tasks.market.clicks import Basket, true_click_probability
+from aigq_tasks.market.visits import user_ids, visits_between
+from aigq_tasks.settings import MarketSettings
+
+
+def baskets_of_users(day: date, settings: MarketSettings, seed: int) -> dict[str, list[Basket]]:
+    """user_id -> hidden baskets of that user's visits on `day`."""
+    visits = visits_between(day, day, settings, seed)
+    head = visits.visits
+    users = user_ids(head["household_id"].to_numpy(), head["start"].to_numpy(), settings, seed)
+    needs = visits.needs.groupby("visit_id")["need"].agg(list)
+    baskets: dict[str, list[Basket]] = defaultdict(list)
+    for user, visit, household in zip(users, head["visit_id"], head["household_id"], strict=True):
+        baskets[str(user)].append(Basket.of(int(household), needs[visit]))
+    return dict(baskets)
+
+
+def true_click_means(
+    lists: Mapping[str, Sequence[str]],
+    baskets: Mapping[str, Sequence[Basket]],
+    seed: int,
+    top: int = 10,
+) -> dict[str, float]:
+    """user_id -> mean true click probability (position 1, at the visit's start) of the first
+    `top` queries over that user's visits of the day; only users with a visit. A list shorter
+    than `top` counts its missing slots as 0, so that a short list cannot look better."""
+    means: dict[str, float] = {}
+    for user in sorted(lists):
+        queries = list(lists[user])[:top]
+        if user in baskets:
+            sums = [true_click_probability(queries, b, seed).sum() for b in baskets[user]]
+            means[user] = float(np.mean(sums)) / top
+    return means

@@ -1,0 +1,184 @@
+"""Visits of a day, replayed from baskets: what was needed, searched, clicked, and when.
+
+A basket is a visit. One to three of its needs are searched (rarer needs more often: nobody
+searches for what lies at the door), phrased as this household phrases them; items are clicked
+for the rest. Home-page requests precede the visit by up to two days.
+"""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+
+from aigq_tasks.market.catalogue import load_catalogue, load_profiles
+from aigq_tasks.market.lexicon import MODIFIERS, choose_phrasing, load_phrasings, uniform
+from aigq_tasks.settings import MarketSettings
+
+RARITY = 1.0  # exponent of a need's inverse basket frequency in the choice of what is searched
+SEARCHES = ((1, 0.35), (2, 0.35), (3, 0.30))  # searches per visit and their shares
+HABIT = 0.90  # share of searches that use the household's own phrasing of the need
+MODIFIER_SHARE = 0.16  # (household, need) pairs whose searches carry a modifier
+MAX_ITEM_CLICKS = 20
+LOOKAHEAD_DAYS = 2  # how long before a visit its home-page requests may come
+REQUEST_GAP_HOURS = 16.0  # mean time from a home-page request to its visit
+# Salts keep the habits independent of each other.
+_COLD, _PHRASE, _MODIFIER, _WHICH, _SAMPLE = range(5)
+
+
+@dataclass(frozen=True)
+class Visits:
+    """visits: visit_id, household_id, start. needs: visit_id, household_id, need, product_id."""
+
+    visits: pd.DataFrame
+    needs: pd.DataFrame
+
+
+def visits_between(first: date, last: date, settings: MarketSettings, seed: int) -> Visits:
+    """The visits that start on the days first..last, both included."""
+    lines = load_catalogue().between(first, last)
+    if settings.households:
+        lines = lines[lines["household_id"].isin(kept_households(settings.households, seed))]
+    heads = lines.drop_duplicates("basket_id")
+    visits = pd.DataFrame(
+        {
+            "visit_id": heads["basket_id"].to_numpy(),
+            "household_id": heads["household_id"].to_numpy(),
+            # A shopper browses for up to 40 minutes before paying, within the same day.
+            "start": np.maximum(
+                heads["time"].to_numpy()
+                - (uniform(seed, _SAMPLE, heads["basket_id"].to_numpy()) * 2400).astype("m8[s]"),
+                heads["time"].to_numpy().astype("M8[D]").astype("M8[us]"),
+            ).astype("M8[us]"),
+        }
+    )
+    needs = lines.rename(columns={"basket_id": "visit_id"})
+    columns = ["visit_id", "household_id", "need", "product_id"]
+    return Visits(visits.reset_index(drop=True), needs[columns].reset_index(drop=True))
+
+
+def kept_households(count: int, seed: int) -> np.ndarray:
+    """The first `count` households in hash order: a smaller market with the same mix."""
+    households = np.unique(load_catalogue().lines["household_id"].to_numpy())
+    return households[np.argsort(uniform(seed, _SAMPLE, households))[:count]]
+
+
+def user_ids(
+    households: np.ndarray, times: np.ndarray, settings: MarketSettings, seed: int
+) -> np.ndarray:
+    """What the log calls a household: stable for most, a new id every week for the cold slice."""
+    weeks = (times.astype("M8[D]").astype(np.int64) // 7).astype(str)
+    stable = np.char.add("h", households.astype(str))
+    cold = uniform(seed, _COLD, households) < settings.cold_share
+    return np.where(cold, np.char.add(np.char.add(stable, "w"), weeks), stable)
+
+
+def own_phrase(household: int, need: int, seed: int) -> str:
+    """How this household types this need, modifier included."""
+    keys = (np.array([household]), np.array([need]))
+    phrase = choose_phrasing(need, float(uniform(seed, _PHRASE, *keys)[0]))
+    draw = float(uniform(seed, _MODIFIER, *keys)[0])
+    if draw >= MODIFIER_SHARE:
+        return phrase
+    return f"{phrase} {MODIFIERS[int(draw / MODIFIER_SHARE * len(MODIFIERS))]}"
+
+
+def item_text(need: int) -> str:
+    """Short shopper text of an item of this need: its most common phrasing."""
+    return load_phrasings()[need][0]
+
+
+def searches_and_clicks(
+    visits: Visits, settings: MarketSettings, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The `searches` and `item_clicks` tables of these visits (see `logs.schema`)."""
+    needs = visits.needs.merge(visits.visits[["visit_id", "start"]], on="visit_id")
+    visit, need = needs["visit_id"].to_numpy(), needs["need"].to_numpy()
+    household = needs["household_id"].to_numpy()
+    frequency = load_catalogue().needs["baskets"].to_numpy()[need]
+    weight = np.log(load_catalogue().lines["basket_id"].nunique() / frequency) ** RARITY
+    # Exponential races: the smallest keys of a visit are a draw without replacement by weight.
+    race = -np.log1p(-uniform(seed, _WHICH, visit, need)) / weight
+    rank = pd.Series(race).groupby(visit).rank(method="first").to_numpy().astype(int)
+    cumulative = np.cumsum([share for _, share in SEARCHES])
+    wanted = 1 + np.searchsorted(cumulative, uniform(seed, _WHICH, visit), side="right")
+    searched = rank <= wanted
+    order = uniform(seed, _SAMPLE, visit, need)
+    time = needs["start"].to_numpy() + (60 + order * 1500).astype("m8[s]")
+    # Nothing of a visit may fall into the next day: the day's log is complete at its end.
+    last = needs["start"].to_numpy().astype("M8[D]") + np.timedelta64(1, "D")
+    time = np.minimum(time, last.astype("M8[us]") - np.timedelta64(1, "s")).astype("M8[us]")
+    user = user_ids(household, needs["start"].to_numpy(), settings, seed)
+
+    rows = np.flatnonzero(searched)
+    queries = [_typed(int(household[i]), int(need[i]), int(visit[i]), seed) for i in rows]
+    searches = pd.DataFrame(
+        {
+            "event_id": [f"s{visit[i]}-{need[i]}" for i in rows],
+            "user_id": user[rows],
+            "time": time[rows],
+            "query": queries,
+        }
+    )
+    rows = np.flatnonzero(~searched & (rank - wanted <= MAX_ITEM_CLICKS))
+    clicks = pd.DataFrame(
+        {
+            "event_id": [f"c{visit[i]}-{need[i]}" for i in rows],
+            "user_id": user[rows],
+            "time": time[rows],
+            "item_id": needs["product_id"].to_numpy()[rows].astype(str),
+            "text": [item_text(int(need[i])) for i in rows],
+        }
+    )
+    return _in_time_order(searches), _in_time_order(clicks)
+
+
+def _typed(household: int, need: int, visit: int, seed: int) -> str:
+    draw = float(uniform(seed, _SAMPLE, np.array([visit]), np.array([need + 1_000_000]))[0])
+    if draw < HABIT:
+        return own_phrase(household, need, seed)
+    return choose_phrasing(need, (draw - HABIT) / (1 - HABIT))
+
+
+def _in_time_order(table: pd.DataFrame) -> pd.DataFrame:
+    return table.sort_values(["time", "event_id"], ignore_index=True)
+
+
+def requests_on(day: date, settings: MarketSettings, seed: int) -> pd.DataFrame:
+    """Home-page requests of a day: request_id, visit_id, household_id, user_id, time, visit_start,
+    in time order. One comes at the visit's start, the others up to LOOKAHEAD_DAYS before it."""
+    visits = visits_between(day, day + timedelta(days=LOOKAHEAD_DAYS), settings, seed).visits
+    extra = _poisson(uniform(seed, _COLD, visits["visit_id"].to_numpy()), settings.requests_mean - 1)
+    rows = np.repeat(np.arange(len(visits)), 1 + extra)
+    nth = np.concatenate([np.arange(1 + n) for n in extra]) if len(extra) else np.array([], int)
+    table = visits.iloc[rows].reset_index(drop=True)
+    draw = uniform(seed, _PHRASE, table["visit_id"].to_numpy(), nth)
+    hours = np.minimum(-np.log1p(-draw) * REQUEST_GAP_HOURS, 24.0 * LOOKAHEAD_DAYS - 0.1)
+    gap = np.where(nth == 0, 0, hours * 3600).astype("m8[s]")
+    table["time"] = (table["start"].to_numpy() - gap).astype("M8[us]")
+    table["request_id"] = [f"r{v}-{n}" for v, n in zip(table["visit_id"], nth, strict=True)]
+    table = table[table["time"].to_numpy().astype("M8[D]") == np.datetime64(day)]
+    table = table.rename(columns={"start": "visit_start"})
+    table["user_id"] = user_ids(
+        table["household_id"].to_numpy(), table["time"].to_numpy(), settings, seed
+    )
+    columns = ["request_id", "visit_id", "household_id", "user_id", "time", "visit_start"]
+    return table[columns].sort_values(["time", "request_id"], ignore_index=True)
+
+
+def _poisson(draws: np.ndarray, mean: float) -> np.ndarray:
+    """Poisson quantiles of uniform draws, int64, capped at 20."""
+    steps = np.arange(21)
+    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, 21)))])
+    cumulative = np.cumsum(np.exp(steps * np.log(mean) - mean - log_factorial))
+    return np.minimum(np.searchsorted(cumulative, draws, side="right"), 20)
+
+
+def profiles(users: pd.DataFrame) -> pd.DataFrame:
+    """The `users` table for frames of (user_id, household_id): profile words, "" if unknown."""
+    unique = users[["user_id", "household_id"]].drop_duplicates().sort_values("user_id")
+    known = unique.merge(load_profiles(), on="household_id", how="left").fillna("")
+    # A household that the log does not recognise has no profile in the log either.
+    cold = known["user_id"].str.contains("w")
+    known.loc[cold, ["age", "income", "household"]] = ""
+    return known[["user_id", "age", "income", "household"]].reset_index(drop=True)

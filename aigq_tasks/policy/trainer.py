@@ -1,0 +1,246 @@
+"""IL-GRPO on TRL's GRPOTrainer: per-token advantages instead of one per sequence.
+
+TRL computes one advantage per sequence, but its loss takes a (B, T) table. So rollouts, loss and
+optimizer stay TRL's; the subclass supplies the rewards of the list's parts and the table.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch  # noqa: TID253  a trainer is all torch and TRL
+from accelerate.utils import gather
+from datasets import Dataset
+from transformers import PrinterCallback  # noqa: TID253
+from trl import GRPOConfig, GRPOTrainer  # noqa: TID253
+
+from aigq_tasks.errors import AigqError
+from aigq_tasks.policy.generate import Sampling, decode, shared_prefill
+from aigq_tasks.policy.il_grpo import list_advantages, pad_segments, scatter_advantages
+from aigq_tasks.policy.parse import parse_completions
+from aigq_tasks.policy.rewards import (
+    CtrScorer,
+    query_rewards,
+    query_terms,
+    sequence_rewards,
+    sequence_terms,
+)
+from aigq_tasks.policy.training import (
+    GrpoConfig,
+    History,
+    PolicySample,
+    finish,
+    step_bar,
+    trl_arguments,
+)
+
+
+def mean_reward(queries: torch.Tensor, sequence: torch.Tensor) -> torch.Tensor:
+    """(N, K) query rewards with NaN and (N,) sequence rewards -> (N,): the mean query reward
+    (0 for a list without queries) plus the sequence reward. For the log only."""
+    return queries.nanmean(dim=1).nan_to_num() + sequence
+
+
+class ILGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
+    """GRPOTrainer whose advantages follow Eq 11-13.
+
+    The dataset has the columns prompt, user_id and reference (a list of queries).
+    """
+
+    def __init__(self, *args: Any, scorer: CtrScorer, config: GrpoConfig, **kwargs: Any) -> None:
+        self.scorer, self.config = scorer, config
+        super().__init__(*args, reward_funcs=[mean_reward], **kwargs)
+        process = self.accelerator.process_index
+        self.rollout_generator = torch.Generator(self.accelerator.device)
+        self.rollout_generator.manual_seed(self.args.seed + process)
+
+    def _calculate_rewards(
+        self,
+        inputs: list[dict[str, Any]],
+        prompts: list[str],
+        completions: list[str],
+        completion_ids_list: list[list[int]],
+    ) -> torch.Tensor:
+        """Score the parts of every list; TRL gets the mean as its one reward per rollout."""
+        config = self.config
+        lists = parse_completions(completion_ids_list, self._tokenizer, config.list_length)
+        references = [row["reference"] for row in inputs]
+        users = [row["user_id"] for row in inputs]
+        of_queries = query_terms(
+            lists, references, users, self.scorer, config.list_length, config.reward
+        )
+        of_lists = sequence_terms(lists, config.list_length, config.reward)
+        for term, table in (of_queries | of_lists).items():
+            self._log_metric(f"reward/{term}", _mean(table))
+        self._log_metric("queries_per_list", _mean([len(parsed.queries) for parsed in lists]))
+        self._log_metric("valid_lists", _mean([parsed.valid for parsed in lists]))
+        self._spans = [parsed.spans for parsed in lists]
+        self._query_rewards = self._gather(query_rewards(of_queries, config.reward))
+        self._sequence_rewards = self._gather(sequence_rewards(of_lists, config.reward))
+        return mean_reward(self._query_rewards, self._sequence_rewards)[:, None]
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        """TRL's rollouts and rewards, with advantages (B, T) in place of (B,)."""
+        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        group_size = self.num_generations if self.model.training else self.num_generations_eval
+        slots, structure = list_advantages(
+            self._query_rewards,
+            self._sequence_rewards,
+            group_size,
+            self.config.sequence_weight,
+            self.config.advantage_clip,
+        )
+        start = self.accelerator.process_index * len(inputs)
+        mine = slice(start, start + len(inputs))
+        segments = pad_segments(self._spans, output["completion_ids"].size(1))
+        output["advantages"] = scatter_advantages(
+            slots[mine], structure[mine], segments.to(slots.device)
+        )
+        return output
+
+    def _generate_single_turn(
+        self,
+        prompt_ids: list[list[int]],
+        images: Any,
+        multimodal_fields: dict[str, Any],
+        num_generations: int,
+        **kwargs: Any,
+    ) -> tuple[list[list[int]], Any]:
+        """Rollouts with one prefill per prompt, where the weights are whole in this process."""
+        if self.use_vllm or self.is_deepspeed_enabled or self.is_fsdp_enabled:
+            return super()._generate_single_turn(  # type: ignore[no-any-return]
+                prompt_ids, images, multimodal_fields, num_generations, **kwargs
+            )
+        rollouts = decode(
+            self.accelerator.unwrap_model(self.model),
+            prompt_ids,
+            self._tokenizer.eos_token_id,
+            max_new_tokens=self.max_completion_length,
+            sampling=Sampling(self.temperature, self.top_k),
+            generator=self.rollout_generator,
+        )
+        return rollouts, None
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Log-probabilities and entropies of the completion tokens, each (B, logits_to_keep).
+
+        TRL's kernel for accelerators scores the completion tokens only, but its fallback for CPU
+        scores the prompt too, and runs the prompt once per rollout. Here neither happens.
+        """
+        if input_ids.device.type != "cpu" or kwargs.get("compute_aux_loss"):
+            return super()._get_per_token_logps_and_entropies(  # type: ignore[no-any-return]
+                model,
+                input_ids,
+                attention_mask,
+                logits_to_keep,
+                batch_size=batch_size,
+                compute_entropy=compute_entropy,
+                **kwargs,
+            )
+        size = batch_size or len(input_ids)
+        chunks = zip(input_ids.split(size), attention_mask.split(size), strict=True)
+        scored = [self._score(model, ids, mask, logits_to_keep) for ids, mask in chunks]
+        logps, entropies = (torch.cat(part) for part in zip(*scored, strict=True))
+        return logps, entropies if compute_entropy else None, None
+
+    def _score(
+        self, model: Any, ids: torch.Tensor, mask: torch.Tensor, length: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        # The last prompt token is run with the completion: its output scores the first token.
+        last = ids.size(1) - length - 1
+        cache = shared_prefill(model, ids[:, :last], mask[:, :last])
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        with self.accelerator.autocast():
+            logits = model(
+                input_ids=ids[:, last:-1],
+                attention_mask=mask[:, :-1],
+                position_ids=positions[:, last:-1],
+                past_key_values=cache,
+                use_cache=True,
+            ).logits
+        logps = (logits.float() / self.temperature).log_softmax(dim=-1)
+        # A metric, unless an entropy bonus needs its gradient.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self._entropy_bonus_enabled):
+            entropies = -(logps.exp() * logps).sum(dim=-1)
+        return logps.gather(-1, ids[:, last + 1 :, None]).squeeze(-1), entropies
+
+    def _gather(self, rewards: Any) -> torch.Tensor:
+        """A numpy table of this process's rollouts -> the rows of all processes, in order."""
+        local = torch.from_numpy(rewards).float().to(self.accelerator.device)
+        gathered: torch.Tensor = gather(local)
+        return gathered
+
+
+def _mean(values: Any) -> float:
+    """Mean over the entries that are not NaN; 0.0 if there are none."""
+    table = torch.as_tensor(values, dtype=torch.float64)
+    return float(table.nanmean().nan_to_num())
+
+
+def train_il_grpo(
+    model: Any,
+    tokenizer: Any,
+    samples: Sequence[PolicySample],
+    scorer: CtrScorer,
+    config: GrpoConfig,
+    seed: int,
+    out_dir: Path | None = None,
+) -> tuple[Any, History]:
+    """Improve the policy by config.steps updates of IL-GRPO (Eq 15); the model is trained in
+    place and returned with one log entry per step.
+
+    The samples are taken in their order, prompts_per_step at a time, from the start again when
+    they run out. On-policy: every update has fresh rollouts, so no ratio is ever clipped. On CPU
+    the same model, samples, scorer, config and seed give the same weights. out_dir is where
+    TRL may write; by default a folder that is removed. AigqError if the samples do not fill one
+    step or the micro-batches do not divide it.
+    """
+    if len(samples) < config.prompts_per_step:
+        raise AigqError(
+            f"{len(samples)} samples do not fill one IL-GRPO step of {config.prompts_per_step} "
+            "prompts; lower policy.grpo.prompts_per_step"
+        )
+    micro_batch = config.micro_batch or config.rollouts
+    if config.rollouts % micro_batch:
+        raise AigqError(
+            f"policy.grpo.micro_batch {micro_batch} does not divide the {config.rollouts} "
+            "rollouts of a step"
+        )
+    dataset = Dataset.from_list([vars(sample) for sample in samples])
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = GRPOConfig(
+            **trl_arguments(str(out_dir or folder), seed),
+            learning_rate=config.learning_rate,
+            warmup_steps=config.warmup_steps,
+            max_steps=config.steps,
+            per_device_train_batch_size=micro_batch,
+            gradient_accumulation_steps=config.rollouts // micro_batch,
+            num_generations=config.generations,
+            max_completion_length=config.max_new_tokens,
+            temperature=config.temperature,
+            top_k=config.top_k,
+            shuffle_dataset=False,
+            remove_unused_columns=False,
+        )
+        trainer = ILGRPOTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=dataset,
+            processing_class=tokenizer,
+            callbacks=[step_bar("IL-GRPO", "reward")],
+            scorer=scorer,
+            config=config,
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+        return model, finish(trainer)

@@ -1,0 +1,113 @@
+"""What IL-SFT and IL-GRPO share: their samples, their settings, and quiet TRL arguments.
+
+Nothing heavy is imported with this module, so settings can be built from its classes.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from aigq_tasks.policy.rewards import RewardConfig
+
+History = list[dict[str, float]]  # one entry per optimizer step; no clock time in it
+
+
+@dataclass(frozen=True)
+class PolicySample:
+    """A prompt (it ends with <hints>) and its label list: normalised queries, best first."""
+
+    user_id: str
+    prompt: str
+    reference: list[str]
+
+
+class SftConfig(BaseModel):
+    """IL-SFT: passes over the samples, cut short by max_steps where that is above 0."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: float = 2.0
+    batch_size: int = 16
+    learning_rate: float = 5e-4
+    warmup_steps: int = 10
+    max_steps: int = Field(0, description="upper bound of optimizer steps, 0 = none")
+
+
+class GrpoConfig(BaseModel):
+    """IL-GRPO: one update per batch of prompts_per_step · generations fresh rollouts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = 16
+    prompts_per_step: int = 8
+    generations: int = Field(8, description="G, rollouts of one prompt")
+    micro_batch: int = Field(0, description="rollouts per backward pass, 0 = all of a step")
+    learning_rate: float = 1e-4
+    warmup_steps: int = 0
+    temperature: float = 1.0
+    top_k: int = 100
+    list_length: int = Field(10, description="K: queries beyond it are a defect")
+    max_new_tokens: int = Field(96, description="a rollout without its end by then is cut off")
+    sequence_weight: float = Field(0.5, description="λ of Eq 11")
+    advantage_clip: float = 5.0
+    reward: RewardConfig = RewardConfig()
+
+    @property
+    def rollouts(self) -> int:
+        """Rollouts per step."""
+        return self.prompts_per_step * self.generations
+
+
+def trl_arguments(output_dir: str, seed: int) -> dict[str, Any]:
+    """Arguments of every TRL run here: no reporting, no checkpoints, one log line a step,
+    float32 on CPU (there bfloat16 pays only for models far above the committed one)."""
+    import torch
+
+    return {
+        "output_dir": output_dir,
+        "seed": seed,
+        "bf16": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+        "gradient_checkpointing": False,
+        "lr_scheduler_type": "constant_with_warmup",
+        "logging_steps": 1,
+        "report_to": "none",
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+    }
+
+
+def step_bar(description: str, metric: str) -> Any:
+    """A trainer callback that shows one progress bar with the latest value of a metric."""
+    from tqdm.auto import tqdm
+    from transformers import TrainerCallback
+
+    class StepBar(TrainerCallback):  # type: ignore[misc]
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.bar = tqdm(total=state.max_steps, desc=description, unit="step", disable=None)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.bar.update()
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if logs and metric in logs:
+                self.bar.set_postfix({metric: f"{logs[metric]:.4f}"})
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.bar.close()
+
+    return StepBar()
+
+
+def finish(trainer: Any) -> History:
+    """After `trainer.train()`: give the model its own forward back (TRL patches it), put it in
+    evaluation mode, and return the step log without what depends on the clock."""
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    vars(model).pop("forward", None)
+    model.eval()
+    steps = [entry for entry in trainer.state.log_history if "train_runtime" not in entry]
+    return [
+        {key: float(value) for key, value in entry.items() if key != "step_time"}
+        for entry in steps
+    ]

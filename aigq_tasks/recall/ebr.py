@@ -1,0 +1,389 @@
+"""Embedding-based retrieval: a two-tower model from recent behaviour to the next search.
+
+The user tower reads a bag of recent contents, the query tower a query's identity and words; a
+shopper's queries are those of highest dot product. Trained with in-batch sampled softmax and the
+logQ correction (Yi et al., RecSys 2019, section 3).
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+import pandas as pd
+import safetensors.torch
+import torch  # noqa: TID253 - all of this module is torch; only stages that need it import it
+from numpy.typing import NDArray
+from torch.nn.functional import cross_entropy, embedding, embedding_bag
+
+from aigq_tasks.errors import AigqError
+from aigq_tasks.recall.coclick import top_k
+
+WEIGHTS_FILE, TABLE_FILE = "ebr.safetensors", "ebr.json"
+KINDS = ("search", "item_click", "hint_click")
+# First age in days of each recency bucket; fine around the weekly and fortnightly shopping trip.
+BUCKETS = (0, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 16, 20, 25, 30, 45, 60, 90)
+_USERS_AT_ONCE = 512
+
+Params = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class EbrConfig:
+    """Sizes and schedule. The defaults allow at most 0.9 M parameters."""
+
+    dim: int = 48
+    hidden: int = 96
+    max_contents: int = 8000
+    max_queries: int = 8000
+    max_tokens: int = 2000
+    max_events: int = 96  # most recent behaviours that make a user state
+    epochs: int = 8
+    update_epochs: int = 2
+    update_days: int = 14  # days of searches that a continued training goes over again
+    states_per_batch: int = 256
+    learning_rate: float = 0.004
+    weight_decay: float = 0.01
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What has an embedding. Entry i has row i + 1 of its table; row 0 is for the unknown."""
+
+    contents: tuple[str, ...]
+    queries: tuple[str, ...]  # sorted, so that equal scores go by text
+    tokens: tuple[str, ...]
+
+    def words(self, texts: Sequence[str]) -> torch.Tensor:
+        """Token rows of the words of each text, int64 (1 + texts, longest text); 0 pads.
+
+        Row 0 stands for the unknown text and has no words.
+        """
+        row_of = {token: i + 1 for i, token in enumerate(self.tokens)}
+        known = [[row_of[word] for word in text.split() if word in row_of] for text in texts]
+        rows = torch.zeros(1 + len(texts), max([1, *map(len, known)]), dtype=torch.int64)
+        for i, tokens in enumerate(known):
+            rows[i + 1, : len(tokens)] = torch.tensor(tokens)
+        return rows
+
+
+@dataclass(frozen=True)
+class States:
+    """User states over one table of behaviours in order of user and time.
+
+    State i is the run of behaviours [start_i, stop_i) as seen on day_i.
+    """
+
+    content: NDArray[np.int64]  # (behaviours,) row of the content's embedding
+    kind: NDArray[np.int64]  # (behaviours,) index into KINDS
+    event_day: NDArray[np.int64]  # (behaviours,) days since the epoch
+    start: NDArray[np.int64]  # (states,)
+    stop: NDArray[np.int64]  # (states,)
+    day: NDArray[np.int64]  # (states,) days since the epoch
+
+    def bag(self, rows: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Content rows and gate rows of some states' behaviours, int64 (rows, longest bag).
+
+        Gate row = 1 + kind · len(BUCKETS) + recency bucket; gate row 0 pads.
+        """
+        longest = int((self.stop - self.start)[rows].max(initial=0))
+        at = self.stop[rows, None] - 1 - np.arange(longest)
+        inside = at >= self.start[rows, None]
+        at = np.where(inside, at, 0)
+        age = self.day[rows, None] - self.event_day[at]
+        bucket = np.searchsorted(BUCKETS, age, side="right") - 1
+        gate = np.where(inside, 1 + self.kind[at] * len(BUCKETS) + bucket, 0)
+        return torch.from_numpy(np.where(inside, self.content[at], 0)), torch.from_numpy(gate)
+
+
+@dataclass(frozen=True)
+class Ebr:
+    """A trained two-tower model."""
+
+    name: ClassVar[str] = "ebr"
+    config: EbrConfig
+    vocabulary: Vocabulary
+    params: Params
+
+    def recall(
+        self, user_ids: Sequence[str], history: pd.DataFrame, as_of: pd.Timestamp, k: int
+    ) -> dict[str, list[tuple[str, float]]]:
+        """Per user the k queries of highest dot product (exact search); ties go by query text.
+
+        Args:
+            user_ids: whom to answer for; a user without history gets what is popular.
+            history: behaviours; rows at or after `as_of` are not read.
+        """
+        users = pd.Index(user_ids)
+        past = _in_order(history[(history["time"] < as_of) & history["user_id"].isin(users)])
+        day = np.full(len(users), _day(as_of.to_datetime64()))
+        states = _states(past, users, day, day + 1, self.vocabulary, self.config.max_events)
+        queries = np.array(self.vocabulary.queries, dtype=object)
+        recalled: dict[str, list[tuple[str, float]]] = {}
+        with torch.no_grad():
+            contents = content_vectors(self.params, self.vocabulary.words(self.vocabulary.contents))
+            towers, bias = query_tower(self.params, self.vocabulary.words(self.vocabulary.queries))
+            for first in range(0, len(users), _USERS_AT_ONCE):
+                rows = np.arange(first, min(first + _USERS_AT_ONCE, len(users)))
+                user = user_tower(self.params, contents, *states.bag(rows))
+                scores = (user @ towers[1:].T + bias[1:]).numpy()
+                for row, (columns, values) in zip(rows, top_k(scores, k), strict=True):
+                    best = zip(queries[columns].tolist(), values.tolist(), strict=True)
+                    recalled[user_ids[row]] = list(best)
+        return recalled
+
+    def to_files(self) -> dict[str, bytes]:
+        """{file name: bytes}; equal objects give equal bytes."""
+        table = {"config": asdict(self.config), "vocabulary": asdict(self.vocabulary)}
+        return {
+            WEIGHTS_FILE: safetensors.torch.save(self.params),
+            TABLE_FILE: json.dumps(table, sort_keys=True).encode(),
+        }
+
+    @classmethod
+    def from_files(cls, files: dict[str, bytes]) -> Self:
+        table = json.loads(files[TABLE_FILE])
+        vocabulary = {part: tuple(texts) for part, texts in table["vocabulary"].items()}
+        params = safetensors.torch.load(files[WEIGHTS_FILE])
+        return cls(EbrConfig(**table["config"]), Vocabulary(**vocabulary), params)
+
+
+def content_vectors(params: Params, words: torch.Tensor) -> torch.Tensor:
+    """float32 (1 + contents, dim): own embedding + mean embedding of the words."""
+    return params["content"] + _word_mean(params, words)
+
+
+def query_tower(params: Params, words: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """float32 vectors (1 + queries, dim) and bias (1 + queries,) of all queries."""
+    return params["query"] + _word_mean(params, words), params["bias"]
+
+
+def user_tower(
+    params: Params, contents: torch.Tensor, content: torch.Tensor, gate: torch.Tensor
+) -> torch.Tensor:
+    """float32 (users, dim) from bags of behaviours.
+
+    bag = Σ_e contents[content_e] ⊙ gate[kind_e, recency_e] / √(1 + events); user = bag + MLP(bag).
+    The product lets a content count for more, or less, at one age than at another, which a sum of
+    two embeddings cannot express.
+
+    Args:
+        contents: `content_vectors`.
+        content, gate: see `States.bag`, int64 (users, events).
+    """
+    gates = embedding(gate, params["gate"], padding_idx=0)
+    events = (gate > 0).sum(dim=1, keepdim=True)
+    bag = (embedding(content, contents) * gates).sum(dim=1) / torch.sqrt(1.0 + events)
+    hidden = torch.relu(bag @ params["hidden.weight"] + params["hidden.bias"])
+    return bag + hidden @ params["out.weight"] + params["out.bias"]
+
+
+def sampled_softmax_loss(
+    user: torch.Tensor,
+    query: torch.Tensor,
+    bias: torch.Tensor,
+    target: torch.Tensor,
+    log_q: torch.Tensor,
+) -> torch.Tensor:
+    """Mean in-batch softmax cross-entropy with the logQ correction (Yi et al. 2019, Eq 5).
+
+    Logit of pair i for the query of pair j: user_i · query_j + bias_j − log Q_j, where Q_j is the
+    chance that a drawn pair has that query: without it, popular queries are pushed down only for
+    being drawn as negatives often. Other pairs with the same query as pair i are no negatives.
+
+    Args:
+        user, query: float32 (pairs, dim). bias, log_q: float32 (pairs,). target: int64 (pairs,).
+    """
+    same = target[:, None] == target[None, :]
+    same.fill_diagonal_(fill_value=False)
+    logits = (user @ query.T + bias - log_q).masked_fill(same, -torch.inf)
+    return cross_entropy(logits, torch.arange(len(target)))
+
+
+def train(
+    behaviours: pd.DataFrame, as_of: pd.Timestamp, config: EbrConfig, init: Ebr | None = None
+) -> tuple[Ebr, list[float]]:
+    """Fit on pairs (what the user did before a day, a search of that day).
+
+    From scratch over all searches before `as_of` (`epochs`), or from `init` over those of the
+    last `update_days` (`update_epochs`). The vocabulary is always that of `behaviours`: entries
+    that `init` knows keep their rows, new ones start fresh. Hint clicks are history but never
+    targets: what was shown would teach itself. Same behaviours, config and init give the same
+    bytes.
+
+    Args:
+        behaviours: user_id, time, kind, content; only rows before `as_of` are read.
+        init: the model to continue from, of the same `dim` and `hidden`.
+
+    Returns:
+        The model and the mean loss of each epoch (nats).
+
+    Raises:
+        AigqError: no search to learn from, or `init` has other sizes.
+    """
+    if init and (init.config.dim, init.config.hidden) != (config.dim, config.hidden):
+        raise AigqError("the earlier EBR model has other sizes; train this one from scratch")
+    past = _in_order(behaviours[behaviours["time"] < as_of])
+    vocabulary = _vocabulary(past, config)
+    since = as_of - pd.Timedelta(days=config.update_days) if init else past["time"].min()
+    states, state, target = _pairs(past, since, vocabulary, config.max_events)
+    if not len(target):
+        raise AigqError(f"no search before {as_of} to train EBR on; check the day's logs")
+    params = _initial(vocabulary, past, config, init)
+    words = {
+        "content": vocabulary.words(vocabulary.contents),
+        "query": vocabulary.words(vocabulary.queries),
+    }
+    counts = torch.from_numpy(np.bincount(target, minlength=1 + len(vocabulary.queries)))
+    log_q = torch.log(counts / len(target))
+    epochs = config.update_epochs if init else config.epochs
+    rng = np.random.default_rng(config.seed)
+    batches = [_batches(state, config.states_per_batch, rng) for _ in range(epochs)]
+    optimizer = torch.optim.AdamW(
+        params.values(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, sum(map(len, batches)))
+    losses = []
+    for epoch in batches:
+        total = 0.0
+        for pairs in epoch:
+            rows, user_row = np.unique(state[pairs], return_inverse=True)
+            wanted = torch.from_numpy(target[pairs])
+            contents = content_vectors(params, words["content"])
+            user = user_tower(params, contents, *states.bag(rows))[torch.from_numpy(user_row)]
+            query, bias = query_tower(params, words["query"])
+            loss = sampled_softmax_loss(user, query[wanted], bias[wanted], wanted, log_q[wanted])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            decay.step()
+            total += loss.item() * len(pairs)
+        losses.append(total / len(target))
+    return Ebr(config, vocabulary, {k: v.detach() for k, v in params.items()}), losses
+
+
+def _word_mean(params: Params, words: torch.Tensor) -> torch.Tensor:
+    return embedding_bag(words, params["token"], mode="mean", padding_idx=0)
+
+
+def _batches(
+    state: NDArray[np.int64], states_per_batch: int, rng: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """Shuffle states into batches; each is the indices of its states' pairs."""
+    shuffled = rng.permutation(state.max() + 1)
+    batch = shuffled[state] // states_per_batch
+    order = np.argsort(batch, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(batch[order])) + 1)
+
+
+def _in_order(behaviours: pd.DataFrame) -> pd.DataFrame:
+    return behaviours.sort_values(["user_id", "time", "kind", "content"], ignore_index=True)
+
+
+def _day(time: NDArray[np.datetime64] | np.datetime64) -> NDArray[np.int64]:
+    """Days since the epoch."""
+    return time.astype("datetime64[D]").astype(np.int64)
+
+
+def _vocabulary(past: pd.DataFrame, config: EbrConfig) -> Vocabulary:
+    """The most frequent contents, searched queries and words (ties by text)."""
+    contents = _most_frequent(past["content"], config.max_contents)
+    queries = _most_frequent(past["content"][past["kind"] != "item_click"], config.max_queries)
+    tokens = _most_frequent(past["content"].str.split().explode(), config.max_tokens)
+    return Vocabulary(contents, queries, tokens)
+
+
+def _most_frequent(texts: pd.Series, size: int) -> tuple[str, ...]:
+    """The `size` most frequent texts, in order of text."""
+    counts = texts.value_counts().rename_axis("text").reset_index(name="n")
+    best = counts.sort_values(["n", "text"], ascending=[False, True]).head(size)
+    return tuple(sorted(best["text"]))
+
+
+def _states(
+    past: pd.DataFrame,
+    users: pd.Index,
+    day: NDArray[np.int64],
+    until: NDArray[np.int64],
+    vocabulary: Vocabulary,
+    max_events: int,
+) -> States:
+    """State i: the last `max_events` behaviours of users[i] before until[i], seen on day[i].
+
+    past: behaviours in order of user and time. day, until: (states,) days since the epoch.
+    """
+    event_day = _day(past["time"].to_numpy())
+    code, known = pd.factorize(past["user_id"])
+    # One ascending key for (user, day): a user's days fit below the stride for 2,700 years.
+    stride = 1_000_000
+    key = code * stride + event_day
+    user = known.get_indexer(users) * stride  # negative for unknown users: an empty run at 0
+    stop = np.searchsorted(key, user + until)
+    start = np.maximum(np.searchsorted(key, user), stop - max_events)
+    content = pd.Index(vocabulary.contents).get_indexer(past["content"]) + 1
+    kind = pd.Index(KINDS).get_indexer(past["kind"])
+    return States(content, kind, event_day, start, stop, day)
+
+
+def _pairs(
+    past: pd.DataFrame, since: pd.Timestamp, vocabulary: Vocabulary, max_events: int
+) -> tuple[States, NDArray[np.int64], NDArray[np.int64]]:
+    """User states at the start of each day with searches, and (state, query row) of each search.
+
+    Returns:
+        states, state (pairs,), target (pairs,).
+    """
+    target = pd.Index(vocabulary.queries).get_indexer(past["content"]) + 1
+    wanted = (past["kind"] == "search") & (past["time"] >= since) & (target > 0)
+    searches = past.loc[wanted, ["user_id"]].assign(day=_day(past.loc[wanted, "time"].to_numpy()))
+    state = searches.groupby(["user_id", "day"]).ngroup().to_numpy()
+    seen = searches.drop_duplicates().sort_values(["user_id", "day"])
+    day = seen["day"].to_numpy()
+    states = _states(past, pd.Index(seen["user_id"]), day, day, vocabulary, max_events)
+    return states, state, target[wanted.to_numpy()]
+
+
+def _initial(
+    vocabulary: Vocabulary, past: pd.DataFrame, config: EbrConfig, init: Ebr | None
+) -> Params:
+    """Fresh parameters, overwritten by those of `init` wherever it knows the row.
+
+    The query bias starts at the log of the query's frequency, so training begins at popularity.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+
+    def normal(rows: int, columns: int, scale: float) -> torch.Tensor:
+        return torch.randn(rows, columns, generator=generator) * scale
+
+    d, h = config.dim, config.hidden
+    frequency = past.loc[past["kind"] != "item_click", "content"].value_counts(normalize=True)
+    log_frequency = np.log(frequency.reindex(list(vocabulary.queries)).to_numpy(dtype=np.float32))
+    params = {
+        "content": normal(1 + len(vocabulary.contents), d, 0.1),
+        "query": normal(1 + len(vocabulary.queries), d, 0.1),
+        "token": normal(1 + len(vocabulary.tokens), d, 0.1),
+        "bias": torch.cat([torch.zeros(1), torch.from_numpy(log_frequency)]),
+        "gate": torch.ones(1 + len(KINDS) * len(BUCKETS), d),
+        "hidden.weight": normal(d, h, d**-0.5),
+        "hidden.bias": torch.zeros(h),
+        "out.weight": torch.zeros(h, d),
+        "out.bias": torch.zeros(d),
+    }
+    if init:
+        _carry_over(params, vocabulary, init)
+    return {name: value.requires_grad_() for name, value in params.items()}
+
+
+def _carry_over(params: Params, vocabulary: Vocabulary, init: Ebr) -> None:
+    """Overwrite, in place, what `init` has learned already."""
+    parts = {"content": "contents", "query": "queries", "bias": "queries", "token": "tokens"}
+    for name, part in parts.items():
+        old = pd.Index(getattr(init.vocabulary, part)).get_indexer(getattr(vocabulary, part)) + 1
+        source = torch.from_numpy(np.concatenate([[0], old]))  # the unknown keeps row 0
+        known = source > 0
+        known[0] = True
+        params[name][known] = init.params[name][source[known]]
+    for name in params.keys() - parts.keys():
+        params[name] = init.params[name].clone()

@@ -1,0 +1,1 @@
+"""The real servers behind AIGQ on one machine: start them, watch them, take them down."""

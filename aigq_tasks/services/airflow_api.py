@@ -1,0 +1,296 @@
+"""A small client of Airflow's REST API (`/api/v2`): what `aigq demo` and `aigq backfill` ask of it.
+
+The `airflow` command would do the same at several seconds a call; a request takes milliseconds.
+"""
+
+import time
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Literal
+
+import requests
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from tenacity import (
+    retry,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_exponential,
+    wait_fixed,
+)
+
+from aigq_tasks.errors import AigqError
+
+POLL_SECONDS = 0.5
+PAGE = 100
+FINISHED = ("success", "failed")
+Reprocess = Literal["completed", "failed"]
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class DagRun:
+    """One run: its id, its day (None for a manual run without one), and Airflow's state."""
+
+    run_id: str
+    day: date | None
+    run_type: str
+    state: str
+
+
+class _Busy(Exception):
+    """Airflow could not answer now and asks to try again (SQLite was locked, or it restarts)."""
+
+
+class _NotYet(Exception):
+    """The Dag processor has not read the file yet."""
+
+
+class AirflowApi:
+    """Talks to the Airflow at `url`; every method raises AigqError in one line when it cannot."""
+
+    def __init__(self, url: str, console: Console | None = None) -> None:
+        self.url = url.rstrip("/")
+        self.console = console or Console(stderr=True)
+        self._session = requests.Session()
+        self._session.trust_env = False  # the loopback is not behind a proxy
+
+    def unpause(self, dag_id: str) -> None:
+        """Let the Dag's runs start; waits until Airflow has read the Dag's file."""
+        self._wait_for_dag(dag_id)
+        self._call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
+
+    def trigger(self, dag_id: str, conf: Json) -> str:
+        """Start a manual run with `conf` as its params and return its run id."""
+        body = {"logical_date": None, "conf": conf}
+        return str(self._call("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
+
+    def wait_for_run(self, dag_id: str, run_id: str) -> None:
+        """Show the tasks of one run until it is done; AigqError names the task that failed."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}"
+        with self._progress() as progress:
+            bar = progress.add_task(dag_id, total=None)
+            while True:
+                tasks = self._tasks(dag_id, run_id)
+                done = [task for task in tasks if task["state"] in ("success", "skipped")]
+                progress.update(
+                    bar,
+                    total=len(tasks) or None,
+                    completed=len(done),
+                    description=f"{dag_id}: {_at_work(tasks)}",
+                )
+                if self._call("GET", path)["state"] in FINISHED:
+                    break
+                time.sleep(POLL_SECONDS)
+        self._raise_if_failed(dag_id, run_id)
+
+    def backfill(
+        self,
+        dag_id: str,
+        first: date,
+        last: date,
+        reprocess: Reprocess = "failed",
+        conf: Json | None = None,
+    ) -> None:
+        """Run the days from `first` to `last`, both included, one after the other, and wait.
+
+        A day that succeeded before is left alone with `reprocess="failed"`, and run again with
+        "completed" (its stages then find their results made already). An interrupted backfill of
+        the same days is taken up again. AigqError names the first task that failed; what was
+        still queued is then cancelled.
+        """
+        self._wait_for_dag(dag_id)
+        backfill_id = self._start_backfill(dag_id, first, last, reprocess, conf or {})
+        try:
+            self._follow(dag_id, first, last)
+        finally:
+            self._close_backfill(backfill_id)
+
+    def runs(self, dag_id: str, first: date | None = None, last: date | None = None) -> list[DagRun]:
+        """The runs whose logical date lies within the days given, by day; all without bounds."""
+        bounds = {
+            "logical_date_gte": f"{first}T00:00:00Z" if first else None,
+            "logical_date_lte": f"{last}T23:59:59Z" if last else None,
+            "order_by": "logical_date",
+        }
+        found = self._pages(f"/dags/{dag_id}/dagRuns", "dag_runs", bounds)
+        return [
+            DagRun(
+                run_id=run["dag_run_id"],
+                day=_day(run["logical_date"]),
+                run_type=run["run_type"],
+                state=run["state"],
+            )
+            for run in found
+        ]
+
+    def _start_backfill(
+        self, dag_id: str, first: date, last: date, reprocess: Reprocess, conf: Json
+    ) -> int:
+        span = {"from_date": f"{first}T00:00:00Z", "to_date": f"{last}T00:00:00Z"}
+        for backfill in self._call("GET", "/backfills", params={"dag_id": dag_id})["backfills"]:
+            if backfill["completed_at"] is not None:
+                continue
+            if {name: backfill[name] for name in span} == span:
+                return int(backfill["id"])
+            raise AigqError(
+                f"another backfill of {dag_id} is active ({backfill['from_date'][:10]} to "
+                f"{backfill['to_date'][:10]}); wait for it, or cancel it at {self.url}"
+            )
+        body = {
+            "dag_id": dag_id,
+            **span,
+            "max_active_runs": 1,  # a backfill ignores the Dag's own limit
+            "reprocess_behavior": reprocess,
+            "dag_run_conf": conf,
+        }
+        return int(self._call("POST", "/backfills", json=body)["id"])
+
+    def _follow(self, dag_id: str, first: date, last: date) -> None:
+        days = (last - first).days + 1
+        reported: set[str] = set()
+        with self._progress() as progress:
+            bar = progress.add_task("backfill", total=days)
+            while True:
+                runs = self.runs(dag_id, first, last)
+                for run in runs:
+                    if run.state in FINISHED and run.run_id not in reported:
+                        reported.add(run.run_id)
+                        self.console.print(f"{run.day}  {run.state}  {self._minutes(dag_id, run)}")
+                failed = [run for run in runs if run.state == "failed"]
+                if failed:
+                    self._raise_if_failed(dag_id, failed[0].run_id)
+                now = next((run for run in runs if run.state == "running"), None)
+                label = f"{now.day}: {_at_work(self._tasks(dag_id, now.run_id))}" if now else "…"
+                progress.update(bar, completed=len(reported), description=label)
+                if len(reported) >= days:
+                    return
+                time.sleep(POLL_SECONDS)
+
+    def _close_backfill(self, backfill_id: int) -> None:
+        """Airflow looks only every 30 s whether a backfill is done, and refuses the next one
+        until then; to cancel it marks it done at once, and fails what was still queued.
+        """
+        if self._call("GET", f"/backfills/{backfill_id}")["completed_at"] is None:
+            self._call("PUT", f"/backfills/{backfill_id}/cancel")
+
+    def _raise_if_failed(self, dag_id: str, run_id: str) -> None:
+        if self._call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"] != "failed":
+            return
+        tasks = self._tasks(dag_id, run_id)
+        failed = next((task for task in tasks if task["state"] == "failed"), None)
+        if failed is None:
+            raise AigqError(f"the run {run_id} of {dag_id} failed; see {self.url}/dags/{dag_id}")
+        raise AigqError(
+            f"{failed['task_id']} failed in the run {run_id}: {self._last_words(dag_id, failed)} "
+            f"(log: {self.url}/dags/{dag_id}/runs/{run_id}/tasks/{failed['task_id']})"
+        )
+
+    def _last_words(self, dag_id: str, task: Json) -> str:
+        """The last line that the stage itself wrote."""
+        path = f"/dags/{dag_id}/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}"
+        log = self._call("GET", f"{path}/logs/{task['try_number']}")
+        lines = [event["event"] for event in log["content"] if isinstance(event, dict)]
+        return lines[-1] if lines else "it wrote nothing"
+
+    def _minutes(self, dag_id: str, run: DagRun) -> str:
+        seconds = self._call("GET", f"/dags/{dag_id}/dagRuns/{run.run_id}")["duration"]
+        return f"{seconds:.0f} s" if seconds is not None else ""
+
+    def _tasks(self, dag_id: str, run_id: str) -> list[Json]:
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+        return self._pages(path, "task_instances", {})
+
+    def _progress(self) -> Progress:
+        text = TextColumn("{task.description}")
+        return Progress(
+            text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=self.console
+        )
+
+    def _wait_for_dag(self, dag_id: str) -> None:
+        @retry(
+            retry=retry_if_exception_type(_NotYet),
+            stop=stop_after_delay(90),
+            wait=wait_fixed(1),
+            reraise=True,
+        )
+        def look() -> None:
+            if self._send("GET", f"/dags/{dag_id}").status_code == 404:
+                raise _NotYet
+
+        try:
+            look()
+        except _NotYet:
+            errors = self._call("GET", "/importErrors")["import_errors"]
+            why = errors[0]["stack_trace"].strip().splitlines()[-1] if errors else "no such file"
+            raise AigqError(f"Airflow does not know the Dag {dag_id}: {why}") from None
+
+    def _pages(self, path: str, key: str, params: Json) -> list[Json]:
+        rows: list[Json] = []
+        while True:
+            page = self._call("GET", path, params={**params, "limit": PAGE, "offset": len(rows)})
+            rows += page[key]
+            if len(rows) >= page["total_entries"] or not page[key]:
+                return rows
+
+    def _call(self, method: str, path: str, **options: Any) -> Json:
+        response = self._send(method, path, **options)
+        if not response.ok:
+            raise AigqError(f"Airflow refuses {method} {path}: {_reason(response)}")
+        answer: Json = response.json() if response.content else {}
+        return answer
+
+    def _send(self, method: str, path: str, **options: Any) -> requests.Response:
+        try:
+            return self._attempt(method, path, **options)
+        except requests.RequestException as error:
+            raise AigqError(
+                f"Airflow does not answer at {self.url} ({type(error).__name__}); run `aigq up`"
+            ) from None
+        except _Busy as error:
+            raise AigqError(f"Airflow is too busy for {method} {path}: {error}") from None
+
+    @retry(
+        retry=retry_if_exception_type((_Busy, requests.ConnectionError, requests.Timeout)),
+        stop=stop_after_attempt(6),
+        wait=wait_exponential(0.25, max=4),
+        reraise=True,
+    )
+    def _attempt(self, method: str, path: str, **options: Any) -> requests.Response:
+        if "Authorization" not in self._session.headers:
+            token = self._session.get(f"{self.url}/auth/token", timeout=10)
+            if token.status_code >= 500:
+                raise _Busy(_reason(token))
+            if not token.ok:
+                raise AigqError(
+                    f"Airflow gives no token ({_reason(token)}); this client expects "
+                    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS=True, which `aigq up` sets"
+                )
+            self._session.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
+        response = self._session.request(method, f"{self.url}/api/v2{path}", timeout=30, **options)
+        if response.status_code in (500, 502, 503):
+            raise _Busy(_reason(response))
+        return response
+
+
+def _reason(response: requests.Response) -> str:
+    try:
+        detail = response.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        detail = response.text[:200]
+    return f"{response.status_code} {detail}"
+
+
+def _day(logical_date: str | None) -> date | None:
+    return date.fromisoformat(logical_date[:10]) if logical_date else None
+
+
+def _at_work(tasks: list[Json]) -> str:
+    """The names of the tasks that run or wait for a retry, as a line of progress shows them."""
+    busy = [
+        task["task_id"] + (" (retries)" if task["state"] == "up_for_retry" else "")
+        for task in tasks
+        if task["state"] in ("running", "up_for_retry", "queued")
+    ]
+    return ", ".join(busy) or "…"

@@ -1,0 +1,228 @@
+"""All settings in one place: defaults here, then `aigq.toml` (or `$AIGQ_CONFIG`), then the
+environment (`AIGQ_` prefix, `__` between levels: `AIGQ_S3__PORT=8333`). Secrets come from the
+environment only, or from the file `<state_dir>/secrets.env` that `aigq up` makes on first start.
+"""
+
+import os
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from aigq_tasks.errors import AigqError
+
+DEFAULT_CONFIG = Path("aigq.toml")
+
+
+class Section(BaseModel):
+    """A frozen group of settings; an unknown key is an error, so a typo cannot pass silently."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class S3Settings(Section):
+    host: str = "127.0.0.1"
+    port: int = 8333
+    bucket: str = "aigq"
+    endpoint: str | None = Field(None, description="set for an S3 that `aigq up` does not run")
+    access_key: str = "aigq"
+    secret_key: SecretStr = SecretStr("")
+
+    @property
+    def url(self) -> str:
+        return self.endpoint or f"http://{self.host}:{self.port}"
+
+
+class ValkeySettings(Section):
+    host: str = "127.0.0.1"
+    port: int = 6399
+    ttl_days: int = Field(7, description="days that u2q entries of an old release stay readable")
+
+    @property
+    def url(self) -> str:
+        return f"redis://{self.host}:{self.port}/0"
+
+
+class MlflowSettings(Section):
+    host: str = "127.0.0.1"
+    port: int = 5500
+    experiment: str = "hintq"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+
+class AirflowSettings(Section):
+    host: str = "127.0.0.1"
+    port: int = 8080
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+
+class MarketSettings(Section):
+    """The replayed market (DESIGN 5). Shares and probabilities are per visit unless said."""
+
+    history_days: int = Field(120, description="days of log every stage may look back on")
+    households: int = Field(0, description="first N households by hash; 0 = all of them")
+    requests_mean: float = Field(5.5, description="home-page requests before a visit, mean")
+    cold_share: float = Field(0.06, description="households whose id changes every week")
+    exploration_temperature: float = Field(0.35, description="of the two exploit slots")
+    exploration_pool: int = Field(60, description="candidates an exploration slot draws from")
+
+
+class CtrSettings(Section):
+    window_days: int = 14
+    num_threads: int = 2
+    auc_floor: float = Field(0.60, description="gate: progressive AUC below this is not sane")
+    ece_ceiling: float = Field(0.04, description="gate: calibration error above this is not sane")
+
+
+class RecallSettings(Section):
+    window_days: int = 120
+    ebr_steps: int = 1200
+    ebr_daily_steps: int = 80
+    per_source: int = 30
+
+
+class SampleSettings(Section):
+    labels: int = Field(10, description="queries in a label list (Eq 3)")
+    history_lines: int = Field(60, description="aggregated history lines in a prompt")
+    holdout: float = Field(0.5, description="share of a day's users kept for that day's gate")
+    bootstrap_days: int = Field(7, description="days of sessions that IL-SFT sees")
+
+
+class SftSettings(Section):
+    epochs: float = 2.0
+    batch_size: int = 16
+    learning_rate: float = 5e-4
+    max_samples: int = 2400
+
+
+class GrpoSettings(Section):
+    steps: int = 16
+    prompts_per_step: int = 8
+    generations: int = 8
+    learning_rate: float = 1e-4
+    temperature: float = 1.0
+    top_k: int = 100
+    sequence_weight: float = Field(0.5, description="λ of Eq 11")
+    w_ctr: float = 1.0
+    w_rouge: float = 0.3
+    w_len: float = 0.1
+    ctr_scale: float = Field(4.0, description="α of Eq 14")
+    ctr_cap: float = Field(1.0, description="c of Eq 14")
+    advantage_clip: float = 5.0
+    reward_clip: float = 5.0
+
+
+class PolicySettings(Section):
+    backbone: str = Field("tiny", description="tiny | smollm2-135m | a Hugging Face path")
+    seed: int = 17
+    threads: int = Field(2, description="torch threads; a fixed number keeps bytes equal")
+    sft: SftSettings = SftSettings()
+    grpo: GrpoSettings = GrpoSettings()
+
+
+class GenerationSettings(Section):
+    list_length: int = 30
+    batch_size: int = 128
+
+
+class GateSettings(Section):
+    margin: float = Field(0.0, description="how far below 0 the CI of the HR difference may lie")
+    hard_drop: float = Field(0.10, description="reject when mean HR falls by more than this")
+    valid_list_floor: float = 0.90
+    diversity_floor: float = Field(0.80, description="share of the champion's unique categories")
+
+
+class Settings(BaseSettings):
+    """Everything that can be turned. `load_settings()` is the way to get one."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="AIGQ_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+    )
+
+    state_dir: Path = Path(".state")
+    source: Literal["market"] = "market"
+    seed: int = 17
+    bootstrap_day: date = date(2017, 11, 5)
+    launch_days: int = Field(14, description="days of hint log before the first full release")
+    s3: S3Settings = S3Settings()
+    valkey: ValkeySettings = ValkeySettings()
+    mlflow: MlflowSettings = MlflowSettings()
+    airflow: AirflowSettings = AirflowSettings()
+    market: MarketSettings = MarketSettings()
+    ctr: CtrSettings = CtrSettings()
+    recall: RecallSettings = RecallSettings()
+    samples: SampleSettings = SampleSettings()
+    policy: PolicySettings = PolicySettings()
+    generation: GenerationSettings = GenerationSettings()
+    gate: GateSettings = GateSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=config_file())
+        secrets = DotEnvSettingsSource(settings_cls, env_file=_state_dir(toml()) / "secrets.env")
+        return init_settings, env_settings, _Only(settings_cls, secrets), toml
+
+
+class _Only(PydanticBaseSettingsSource):
+    """Of the secrets file take what a setting names; other programs' secrets share the file."""
+
+    def __init__(self, settings_cls: type[BaseSettings], inner: DotEnvSettingsSource) -> None:
+        super().__init__(settings_cls)
+        self.inner = inner
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return self.inner.get_field_value(field, field_name)
+
+    def __call__(self) -> dict[str, Any]:
+        fields = self.settings_cls.model_fields
+        return {key: value for key, value in self.inner().items() if key in fields}
+
+
+def config_file() -> Path:
+    """The TOML file in force: `$AIGQ_CONFIG`, else `aigq.toml` here (which may be absent)."""
+    return Path(os.environ.get("AIGQ_CONFIG", DEFAULT_CONFIG))
+
+
+def _state_dir(toml: dict[str, Any]) -> Path:
+    return Path(os.environ.get("AIGQ_STATE_DIR", toml.get("state_dir", ".state")))
+
+
+def load_settings() -> Settings:
+    """Read the settings; AigqError names the wrong key and where it may be set."""
+    if "AIGQ_CONFIG" in os.environ and not config_file().is_file():
+        raise AigqError(f"AIGQ_CONFIG names {config_file()}, which is not a file")
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise AigqError(
+            f"setting '{where}': {first['msg']} (set in {config_file()} or "
+            f"AIGQ_{where.replace('.', '__').upper()})"
+        ) from None
+    except ValueError as error:  # tomllib.TOMLDecodeError is one
+        raise AigqError(f"{config_file()} cannot be read: {error}") from None

@@ -1,0 +1,150 @@
+"""Stage `market`: land one day of the canonical event log, replayed from real baskets.
+
+Before the launch day only searches and item clicks happen. From the launch day on, home-page
+requests are served by the release that was live, and its exposures, propensities and clicks are
+logged together with the features that the click model saw (logged at serving time, so training
+and serving can never disagree).
+"""
+
+from collections.abc import Callable
+from datetime import date, timedelta
+from typing import Any
+
+import pandas as pd
+
+from aigq_tasks.errors import AigqError
+from aigq_tasks.logs.schema import SCHEMAS, empty
+from aigq_tasks.logs.validation import check_rows
+from aigq_tasks.stages.context import Context
+from aigq_tasks.stages.reading import (
+    first_log_day,
+    launch_day,
+    live_entry,
+    log_window,
+    need,
+    table,
+    window_digest,
+)
+from aigq_tasks.stages.runner import StageOutput
+from aigq_tasks.storage.canonical import to_json
+from aigq_tasks.storage.tables import to_parquet
+
+
+class MarketStage:
+    """logs(D): the replayed day as Parquet, quarantined rows aside."""
+
+    name = "market"
+    needs: tuple[str, ...] = ("s3", "mlflow")
+
+    def inputs(self, ctx: Context, day: date) -> dict[str, str]:
+        _check_day(ctx, day)
+        if day < launch_day(ctx):
+            return {}
+        window = log_window(ctx, day - timedelta(days=1))
+        return {"logs": window_digest(window), "release": live_entry(ctx, day).digest}
+
+    def config(self, ctx: Context) -> dict[str, Any]:
+        return {"seed": ctx.settings.seed, **ctx.settings.market.model_dump()}
+
+    def compute(self, ctx: Context, day: date) -> StageOutput:
+        from aigq_tasks.market.visits import searches_and_clicks, visits_between
+
+        settings, seed = ctx.settings.market, ctx.settings.seed
+        visits = visits_between(day, day, settings, seed)
+        searches, clicks = searches_and_clicks(visits, settings, seed)
+        landed = {"searches": searches, "item_clicks": clicks}
+        households = _identities(visits.visits, settings, seed)
+        extra: dict[str, bytes] = {}
+        if day >= launch_day(ctx):
+            hints, seen, extra = _hints(ctx, day)
+            landed |= hints
+            households = pd.concat([households, seen])
+        landed |= _dimensions(households, clicks)
+        return _checked(landed, day, extra)
+
+
+def _check_day(ctx: Context, day: date) -> None:
+    first, last = first_log_day(ctx), date(2017, 12, 29)
+    if not first <= day <= last:
+        raise AigqError(
+            f"{day} is outside the market's days {first}..{last} "
+            "(first = bootstrap_day - launch_days - market.history_days)"
+        )
+
+
+def _identities(visits: pd.DataFrame, settings: Any, seed: int) -> pd.DataFrame:
+    from aigq_tasks.market.visits import user_ids
+
+    households = visits["household_id"].to_numpy()
+    users = user_ids(households, visits["start"].to_numpy(), settings, seed)
+    return pd.DataFrame({"user_id": users, "household_id": households})
+
+
+def _dimensions(households: pd.DataFrame, clicks: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    from aigq_tasks.market.items import items_of
+    from aigq_tasks.market.visits import profiles
+
+    return {"users": profiles(households), "items": items_of(clicks["item_id"].unique())}
+
+
+def _hints(
+    ctx: Context, day: date
+) -> tuple[dict[str, pd.DataFrame], pd.DataFrame, dict[str, bytes]]:
+    """Serve the day's home-page requests with the live release and replay the clicks."""
+    from aigq_tasks.market.replay import baskets_for, replay_clicks
+    from aigq_tasks.market.visits import requests_on
+    from aigq_tasks.recall.stack import expose
+    from aigq_tasks.stages.serving import load_release_stack
+
+    settings, seed = ctx.settings.market, ctx.settings.seed
+    requests = requests_on(day, settings, seed)
+    entry = live_entry(ctx, day)
+    stack = load_release_stack(ctx, entry, day)
+    rankings = stack.rank(sorted(requests["user_id"].unique()))
+    exposures = expose(rankings, requests, ctx.settings.market, seed).assign(release=entry.number)
+    replayed = replay_clicks(exposures, requests, baskets_for(day, settings, seed), seed)
+    shown = replayed.impressions
+    features = stack.features(shown["user_id"], shown["query"], shown["position"])
+    features.insert(0, "position", shown["position"].to_numpy())
+    features.insert(0, "request_id", shown["request_id"].to_numpy())
+    hints = {
+        "hint_impressions": shown,
+        "hint_rankings": rankings,
+        "late_clicks": _late(ctx, day),
+    }
+    extra = {
+        "impression_features.parquet": to_parquet(features),
+        "late_next_day.parquet": to_parquet(replayed.late),
+    }
+    return hints, requests[["user_id", "household_id"]], extra
+
+
+def _late(ctx: Context, day: date) -> pd.DataFrame:
+    """Clicks on yesterday's hints that arrived after midnight: part of this day's log."""
+    if day == launch_day(ctx):
+        return empty("late_clicks")
+    return table(ctx, need(ctx, "market", day - timedelta(days=1)), "late_next_day")
+
+
+def _checked(
+    landed: dict[str, pd.DataFrame], day: date, extra: dict[str, bytes]
+) -> StageOutput:
+    output: dict[str, bytes] = dict(extra)
+    metrics: dict[str, float | str] = {}
+    quarantine: dict[str, dict[str, int]] = {}
+    for name in sorted(landed):
+        checked = check_rows(name, landed[name], day)
+        output[f"{name}.parquet"] = to_parquet(checked.good[list(SCHEMAS[name].columns)])
+        metrics[f"rows_{name}"] = float(len(checked.good))
+        metrics[f"quarantined_{name}"] = float(len(checked.bad))
+        if len(checked.bad):
+            output[f"quarantine/{name}.parquet"] = to_parquet(checked.bad)
+            quarantine[name] = checked.reasons
+    output["quarantine.json"] = to_json(quarantine)
+    if "hint_impressions" in landed:
+        shown = landed["hint_impressions"]
+        metrics["clicks"] = float(shown["clicked"].sum())
+        metrics["ctr"] = round(float(shown["clicked"].mean()), 6)
+    return StageOutput(files=output, metrics=metrics)
+
+

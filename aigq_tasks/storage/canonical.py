@@ -1,0 +1,12 @@
+"""Canonical JSON: one byte string per value, so that digests of equal records are equal."""
+
+import json
+from typing import Any
+
+
+def to_json(value: Any) -> bytes:
+    """UTF-8 JSON with sorted keys and no spaces. NaN and infinity raise ValueError."""
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return text.encode()

@@ -1,0 +1,128 @@
+"""The release ledger: an append-only, numbered log. The highest number is the current release.
+
+Each entry is created once under the next free number, so the log has no gaps and no two
+writers can share a number. An entry's `models` name what it serves: an entry whose candidate
+policy was rejected carries on the policy of its parent.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import date
+from typing import Literal
+
+from aigq_tasks.errors import AigqError
+from aigq_tasks.storage.canonical import to_json
+from aigq_tasks.storage.objects import ObjectStore, sha256
+
+FOLDER = "ledger/"
+
+
+class LedgerConflict(AigqError):  # noqa: N818 - it is an outcome of a race, not a fault
+    """The ledger moved on to a later day: the entry stays out, the release is not live."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One release decision.
+
+    number: 1 for the first; 0 until Ledger.append sets it. day: the last day of log the release
+    has seen; it serves the days after. parent: number of the entry its policy was trained from.
+    manifests: stage -> manifest digest. models: ctr, direct, recall, u2q -> digest of the
+    manifest that produced what is served. code, config: digests of both. who, why: words.
+    """
+
+    number: int = 0
+    day: date
+    revision: int
+    parent: int | None
+    manifests: dict[str, str] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
+    verdict: Literal["accepted", "rejected", "bootstrap"]
+    code: str
+    config: str
+    who: str
+    why: str
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON."""
+        return to_json({**asdict(self), "day": self.day.isoformat()})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Entry":
+        """The inverse of to_bytes."""
+        fields = json.loads(data)
+        return cls(**{**fields, "day": date.fromisoformat(fields["day"])})
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the entry's bytes: what a stage that reads it records as input."""
+        return sha256(self.to_bytes())
+
+
+def live_on(entries: Iterable[Entry], day: date) -> Entry | None:
+    """The entry that served `day`: of those with an earlier day the highest (day, number)."""
+    earlier = [entry for entry in entries if entry.day < day]
+    return max(earlier, key=lambda entry: (entry.day, entry.number), default=None)
+
+
+class Ledger:
+    """The ledger of a store, as `ledger/<number>.json`."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._known: dict[int, Entry] = {}  # entries never change: each is read once
+
+    def entries(self) -> list[Entry]:
+        """All entries in order of number; AigqError when one is missing."""
+        numbers = [_number(key) for key in self._store.list(FOLDER)]
+        for expected, number in enumerate(numbers, start=1):
+            if number != expected:
+                raise AigqError(
+                    f"{_key(expected)} is missing in bucket '{self._store.bucket}' at "
+                    f"{self._store.url}: restore it from a backup"
+                )
+        return [self._entry(number) for number in numbers]
+
+    def current(self) -> Entry | None:
+        """The entry with the highest number; None before the first release."""
+        keys = self._store.list(FOLDER)
+        return self._entry(_number(keys[-1])) if keys else None
+
+    def live_on(self, day: date) -> Entry | None:
+        """The entry that served `day` (see the function of that name); None when none did."""
+        return live_on(self.entries(), day)
+
+    def append(self, entry: Entry) -> Entry:
+        """Write `entry` under the next free number and return it with that number.
+
+        Who loses a number to another writer reads the winner's entry and tries the next.
+        LedgerConflict when the entry before it is of a later day: a release of an older day
+        is kept in its manifests, but never moves live.
+        """
+        head = self.current()
+        while head is None or head.day <= entry.day:
+            numbered = replace(entry, number=1 if head is None else head.number + 1)
+            if self._store.put_once(_key(numbered.number), numbered.to_bytes()):
+                return numbered
+            head = self._entry(numbered.number)
+        raise LedgerConflict(
+            f"release of {entry.day} cannot go live: entry {head.number} already released "
+            f"{head.day}; to go back, publish the old release under that day or a later one"
+        )
+
+    def _entry(self, number: int) -> Entry:
+        if number not in self._known:
+            data = self._store.get(_key(number))
+            if data is None:
+                raise AigqError(f"{_key(number)} cannot be read: restore it from a backup")
+            self._known[number] = Entry.from_bytes(data)
+        return self._known[number]
+
+
+def _key(number: int) -> str:
+    return f"{FOLDER}{number:08d}.json"
+
+
+def _number(key: str) -> int:
+    return int(key.removeprefix(FOLDER).removesuffix(".json"))

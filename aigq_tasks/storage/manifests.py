@@ -1,0 +1,128 @@
+"""Manifests: what a stage made of which inputs. A stage's outputs are real once one exists.
+
+A manifest holds no clock, host or run id: equal inputs, config and version give equal bytes.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass, field, replace
+from datetime import date
+from typing import Any
+
+from aigq_tasks.errors import AigqError
+from aigq_tasks.storage.canonical import to_json
+from aigq_tasks.storage.objects import ObjectStore, sha256
+
+
+@dataclass(frozen=True)
+class Output:
+    """One file of a stage: SHA-256 (hex) and size in bytes of the blob that holds it."""
+
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """One execution of a stage for a day.
+
+    inputs: name -> digest of the upstream manifest or ledger entry. config: the settings that
+    change the outputs (JSON values). metrics: finite numbers, and strings for facts about the
+    run. revision: 1 for the first result of that day; Manifests.create sets it.
+    """
+
+    stage: str
+    day: date
+    revision: int = 1
+    inputs: dict[str, str] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    version: str = ""
+    outputs: dict[str, Output] = field(default_factory=dict)
+    metrics: dict[str, float | str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, value in sorted(self.metrics.items()):
+            if not isinstance(value, str) and not math.isfinite(value):
+                raise AigqError(
+                    f"{self.stage} {self.day}: metric '{name}' is {value}; "
+                    "leave out a metric that the day's data do not define"
+                )
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON."""
+        return to_json({**asdict(self), "day": self.day.isoformat()})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Manifest":
+        """The inverse of to_bytes."""
+        fields = json.loads(data)
+        fields["day"] = date.fromisoformat(fields["day"])
+        fields["outputs"] = {name: Output(**out) for name, out in fields["outputs"].items()}
+        return cls(**fields)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the manifest's bytes: the name other stages refer to it by."""
+        return sha256(self.to_bytes())
+
+    @property
+    def input_digest(self) -> str:
+        """SHA-256 (hex) of all that determines the outputs; equal means nothing to compute."""
+        return sha256(
+            to_json(
+                {
+                    "stage": self.stage,
+                    "day": self.day.isoformat(),
+                    "inputs": self.inputs,
+                    "config": self.config,
+                    "version": self.version,
+                }
+            )
+        )
+
+    def same_content(self, other: "Manifest") -> bool:
+        """True when the two differ in nothing but the revision."""
+        return replace(self, revision=1).to_bytes() == replace(other, revision=1).to_bytes()
+
+
+class Manifests:
+    """The manifests of a store, as `manifests/<stage>/<day>/<revision>.json`."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def head(self, stage: str, day: date) -> Manifest | None:
+        """The highest revision of a stage's day; None when the stage has not run."""
+        keys = self._store.list(_folder(stage, day))
+        return self._read(keys[-1]) if keys else None
+
+    def create(self, manifest: Manifest) -> Manifest:
+        """Make `manifest` the head of its day, and return it with the revision it got.
+
+        When the head holds the same content it is returned and nothing is written. When
+        another writer takes the revision first, the next one is tried, under the same rule.
+        """
+        head = self.head(manifest.stage, manifest.day)
+        while head is None or not manifest.same_content(head):
+            created = replace(manifest, revision=1 if head is None else head.revision + 1)
+            data = created.to_bytes()
+            self._store.put_blob(data)  # for get(digest); without the key below it means nothing
+            key = f"{_folder(created.stage, created.day)}{created.revision:04d}.json"
+            if self._store.put_once(key, data):
+                return created
+            head = self._read(key)
+        return head
+
+    def get(self, digest: str) -> Manifest:
+        """The manifest with that digest; AigqError when there is none."""
+        return Manifest.from_bytes(self._store.get_blob(digest))
+
+    def _read(self, key: str) -> Manifest:
+        data = self._store.get(key)
+        if data is None:
+            raise AigqError(f"{key} was listed in S3 but cannot be read: run the stage again")
+        return Manifest.from_bytes(data)
+
+
+def _folder(stage: str, day: date) -> str:
+    return f"manifests/{stage}/{day.isoformat()}/"

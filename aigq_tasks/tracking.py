@@ -1,0 +1,198 @@
+"""MLflow: one run per manifest, and one run, "daily", that draws each metric over the days.
+
+All but the run time comes from the manifest, so a run that is missing can be logged later,
+and logging one twice changes nothing. A run is complete when its status is FINISHED.
+"""
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from aigq_tasks.errors import AigqError
+from aigq_tasks.storage.manifests import Manifest
+
+FIRST_DAY = date(2017, 1, 1)  # step 0: the first day of the replayed market
+DATA_LABEL = "replayed-market (simulated)"
+SERIES_RUN = "daily"
+REST_SECONDS = 10.0
+NOT_IN_NAMES = re.compile(r"[^\w\-./: ]", re.ASCII)  # what MLflow forbids in names of metrics and params
+
+
+class Tracking:
+    """One MLflow experiment of one server. Methods raise AigqError when MLflow fails."""
+
+    def __init__(self, url: str, experiment: str) -> None:
+        self.url = url
+        self.experiment = experiment
+
+    def has(self, manifest: Manifest) -> bool:
+        """True when a complete run of this manifest exists.
+
+        Asks by plain REST: a stage that is up to date need not load the MLflow client (2.7 s).
+        """
+        found = self._rest(
+            "GET", "experiments/get-by-name", params={"experiment_name": self.experiment}
+        )
+        if found is None:
+            return False
+        query = {
+            "experiment_ids": [found["experiment"]["experiment_id"]],
+            "filter": f"tags.manifest = '{manifest.digest}' and attributes.status = 'FINISHED'",
+            "max_results": 1,
+        }
+        answer = self._rest("POST", "runs/search", json=query)
+        return bool(answer and answer.get("runs"))
+
+    def log(self, manifest: Manifest, charts: dict[str, bytes], seconds: float | None) -> None:
+        """Log the manifest's run, and its numbers to the series run.
+
+        charts: file name -> PNG bytes. seconds: run time of the stage, None when unknown.
+        Completes the run that a crash left behind, if there is one.
+        """
+        numbers = {k: v for k, v in manifest.metrics.items() if not isinstance(v, str)}
+        if seconds is not None:
+            numbers["seconds"] = seconds
+        with self._mlflow_errors():
+            client = self._client()
+            experiment = _experiment_id(client, self.experiment)
+            run = _find_run(client, experiment, f"tags.manifest = '{manifest.digest}'")
+            if run is None:
+                name = f"{manifest.stage} {manifest.day} r{manifest.revision}"
+                created = client.create_run(experiment, run_name=name, tags=_tags(manifest))
+                run = created.info.run_id
+            client.log_batch(run, metrics=_points(manifest, numbers), params=_params(manifest))
+            with tempfile.TemporaryDirectory() as folder:
+                _write_artifacts(Path(folder), manifest, charts)
+                client.log_artifacts(run, folder)
+            series = _series_run(client, experiment)
+            prefixed = {f"{manifest.stage}/{name}": value for name, value in numbers.items()}
+            client.log_batch(series, metrics=_points(manifest, prefixed))
+            client.set_terminated(run)
+
+    def _client(self) -> Any:
+        # MLflow's default of 7 doubling waits would hide a dead server for four minutes.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+        from mlflow import MlflowClient
+
+        return MlflowClient(self.url)
+
+    def _rest(self, method: str, path: str, **arguments: Any) -> dict[str, Any] | None:
+        try:
+            answer = requests.request(
+                method, f"{self.url}/api/2.0/mlflow/{path}", timeout=REST_SECONDS, **arguments
+            )
+            if answer.status_code == 404:
+                return None
+            answer.raise_for_status()
+            body: dict[str, Any] = answer.json()
+        except requests.RequestException as error:
+            raise AigqError(f"MLflow at {self.url} fails: {error}") from error
+        return body
+
+    @contextmanager
+    def _mlflow_errors(self) -> Iterator[None]:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except MlflowException as error:
+            raise AigqError(
+                f"MLflow at {self.url} fails: {error.message}; the result is stored, "
+                "run the same command again to log it"
+            ) from error
+
+
+def step(day: date) -> int:
+    """Days since 2017-01-01: the x axis of every chart."""
+    return (day - FIRST_DAY).days
+
+
+def _experiment_id(client: Any, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)  # another stage was faster
+    return str(found.experiment_id)
+
+
+def _find_run(client: Any, experiment: str, condition: str) -> str | None:
+    """Id of the oldest run that meets the condition."""
+    order = ["attributes.start_time ASC", "attributes.run_id ASC"]
+    runs = client.search_runs([experiment], condition, max_results=1, order_by=order)
+    return runs[0].info.run_id if runs else None
+
+
+def _series_run(client: Any, experiment: str) -> str:
+    condition = f"tags.kind = 'series' and attributes.run_name = '{SERIES_RUN}'"
+    found = _find_run(client, experiment, condition)
+    if found is None:
+        tags = {"kind": "series", "data": DATA_LABEL}
+        mine = client.create_run(experiment, run_name=SERIES_RUN, tags=tags).info.run_id
+        client.set_terminated(mine)
+        found = _find_run(client, experiment, condition) or mine
+        if found != mine:  # another stage made one at the same time: the older one stays
+            client.delete_run(mine)
+    return found
+
+
+def _tags(manifest: Manifest) -> dict[str, str]:
+    words = {name: value for name, value in manifest.metrics.items() if isinstance(value, str)}
+    return words | {
+        "day": manifest.day.isoformat(),
+        "stage": manifest.stage,
+        "manifest": manifest.digest,
+        "revision": str(manifest.revision),
+        "data": DATA_LABEL,
+    }
+
+
+def _points(manifest: Manifest, numbers: dict[str, float]) -> list[Any]:
+    """One MLflow Metric per number, at the day's step; time is the day's midnight in UTC.
+
+    The revision is added in milliseconds: of two points of one step MLflow takes the later.
+    """
+    from mlflow.entities import Metric
+
+    midnight = datetime.combine(manifest.day, datetime.min.time(), tzinfo=UTC)
+    milliseconds = int(midnight.timestamp()) * 1000 + manifest.revision
+    return [
+        Metric(NOT_IN_NAMES.sub("_", name), value, milliseconds, step(manifest.day))
+        for name, value in sorted(numbers.items())
+    ]
+
+
+def _params(manifest: Manifest) -> list[Any]:
+    from mlflow.entities import Param
+
+    return [Param(name, value) for name, value in sorted(_leaves("", manifest.config).items())]
+
+
+def _leaves(path: str, value: Any) -> dict[str, str]:
+    """Nested settings as dotted names: {"sft": {"epochs": 2}} -> {"sft.epochs": "2"}."""
+    if not isinstance(value, dict):
+        return {NOT_IN_NAMES.sub("_", path): str(value)}
+    return {
+        name: leaf
+        for key, inner in value.items()
+        for name, leaf in _leaves(f"{path}.{key}" if path else str(key), inner).items()
+    }
+
+
+def _write_artifacts(folder: Path, manifest: Manifest, charts: dict[str, bytes]) -> None:
+    (folder / "manifest.json").write_bytes(manifest.to_bytes())
+    for name, png in charts.items():
+        (folder / "charts").mkdir(exist_ok=True)
+        (folder / "charts" / name).write_bytes(png)

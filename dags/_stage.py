@@ -1,0 +1,27 @@
+"""What the Dags share: a task is one stage of the `aigq` command in a fresh process.
+
+`exec` replaces the shell, so a stop of the task reaches the stage itself. Nothing returns through
+XCom: stages hand over by manifests in S3, and the same command does the same without Airflow.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.standard.operators.bash import BashOperator
+
+OUTSIDE_THE_LOG = 99  # exit code of a stage whose day the log source does not cover: skipped
+
+
+def stage(name: str, *, command: str, day: str, **options: Any) -> BashOperator:
+    """The task `name`, which runs `aigq <command> --day <day>`; `day` is a Jinja expression."""
+    return BashOperator(
+        task_id=name,
+        bash_command=f"exec aigq {command} --day {{{{ {day} }}}}",
+        env={"AIGQ_WHO": "airflow {{ run_id }}", "AIGQ_WHY": "{{ params.reason }}"},
+        append_env=True,
+        skip_on_exit_code=OUTSIDE_THE_LOG,
+        do_xcom_push=False,
+        retries=2,
+        retry_delay=timedelta(seconds=10),
+        **options,
+    )

@@ -1,0 +1,40 @@
+"""Day zero: the history before the first release, and that release (recall, click model, policy).
+"""
+
+from _stage import stage
+from airflow.sdk import DAG, Param, chain
+
+STEPS = ("history", "launch", "stack", "policy")  # `aigq bootstrap STEP`, in this order
+
+with DAG(
+    "hintq_bootstrap",
+    description="Builds the first release, which the daily loop starts from",
+    schedule=None,
+    catchup=False,
+    max_active_runs=1,
+    max_active_tasks=1,
+    tags=["aigq", "bootstrap"],
+    doc_md=__doc__
+    + """
+Trigger it once; `aigq demo` does. Running it again is safe: a step whose inputs did not change
+does nothing, and a bootstrap never replaces a newer release.
+""",
+    params={
+        "day": Param(
+            "2017-11-05",
+            type="string",
+            format="date",
+            title="Last day of history",
+            description="The first daily run is for the day after this one.",
+        ),
+        "reason": Param(
+            "bootstrap",
+            type="string",
+            minLength=1,
+            maxLength=200,
+            title="Reason",
+            description="Why; it stands in the release ledger beside who.",
+        ),
+    },
+) as dag:
+    chain(*(stage(step, command=f"bootstrap {step}", day="params.day") for step in STEPS))

@@ -1,0 +1,68 @@
+"""The daily loop: `release(D) = f(last accepted release before D, logs up to and including D)`."""
+
+from datetime import datetime, timezone
+
+from _stage import stage
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TaskGroup
+
+DAY = "params.day or (data_interval_start | ds)"
+RELEASE = Asset("aigq://release", group="aigq")
+
+with DAG(
+    "hintq_daily",
+    description="From one day's log to the release that serves the next day",
+    # A data interval, not a bare trigger time: a run is *for* a day, and depends_on_past holds.
+    schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
+    start_date=datetime(2017, 1, 1, tzinfo=timezone.utc),
+    catchup=False,
+    max_active_runs=1,
+    max_active_tasks=2,
+    tags=["aigq", "daily"],
+    doc_md=__doc__
+    + """
+| group | tasks | what happens |
+|---|---|---|
+| learn | `market` → `ctr`, `recall`, `samples` → `policy` → `evaluate` → `gate` | a candidate is trained and judged |
+| release | `u2q` → `publish` | its queries are cached; one ledger entry makes it live, or records why not |
+
+* **Run for D** sees only events before the end of D. Its release serves D + 1.
+* **Backfill:** at most 1 active run, reprocess *completed* or *failed* (`aigq backfill` does so).
+* **Again:** a stage whose inputs and settings did not change does nothing.
+* **Failed day:** the next one waits. Clear the failed task when the cause is mended.
+* **Manual trigger:** `day` names another day than the run's own.
+""",
+    params={
+        "day": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="Day",
+            description="Run for this day of the log (empty: the day of the data interval).",
+        ),
+        "reason": Param(
+            "daily run",
+            type="string",
+            minLength=1,
+            maxLength=200,
+            title="Reason",
+            description="Why; it stands in the release ledger beside who.",
+        ),
+    },
+) as dag:
+    with TaskGroup("learn", prefix_group_id=False, tooltip="Train a candidate and judge it"):
+        # Households of D meet the release of D - 1, so this waits for all that follows it there.
+        market = stage("market", command="market", day=DAY, wait_for_downstream=True)
+        ctr = stage("ctr", command="ctr", day=DAY)
+        recall = stage("recall", command="recall", day=DAY)
+        samples = stage("samples", command="samples", day=DAY)
+        policy = stage("policy", command="policy", day=DAY, depends_on_past=True)
+        evaluate = stage("evaluate", command="evaluate", day=DAY)
+        gate = stage("gate", command="gate", day=DAY)
+    with TaskGroup("release", prefix_group_id=False, tooltip="Cache the queries and go live"):
+        u2q = stage("u2q", command="u2q", day=DAY)
+        publish = stage("publish", command="publish", day=DAY, depends_on_past=True, outlets=RELEASE)
+
+    market >> [ctr, recall, samples]
+    [ctr, samples] >> policy
+    [policy, recall] >> evaluate >> gate >> u2q >> publish
+    market >> publish  # wait_for_downstream looks one arrow far: publish is what market waits for
