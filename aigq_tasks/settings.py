@@ -18,6 +18,7 @@ from pydantic_settings import (
 )
 
 from aigq_tasks.errors import AigqError
+from aigq_tasks.policy.training import GrpoConfig, SftConfig
 
 DEFAULT_CONFIG = Path("aigq.toml")
 
@@ -89,10 +90,8 @@ class CtrSettings(Section):
 
 
 class RecallSettings(Section):
-    window_days: int = 120
-    ebr_steps: int = 1200
-    ebr_daily_steps: int = 80
-    per_source: int = 30
+    per_source: int = Field(30, description="candidates a recall source may propose")
+    ebr_epochs: int = Field(8, description="passes of the two-tower model's first training")
 
 
 class SampleSettings(Section):
@@ -100,50 +99,31 @@ class SampleSettings(Section):
     history_lines: int = Field(60, description="aggregated history lines in a prompt")
     holdout: float = Field(0.5, description="share of a day's users kept for that day's gate")
     bootstrap_days: int = Field(7, description="days of sessions that IL-SFT sees")
-
-
-class SftSettings(Section):
-    epochs: float = 2.0
-    batch_size: int = 16
-    learning_rate: float = 5e-4
-    max_samples: int = 2400
-
-
-class GrpoSettings(Section):
-    steps: int = 16
-    prompts_per_step: int = 8
-    generations: int = 8
-    learning_rate: float = 1e-4
-    temperature: float = 1.0
-    top_k: int = 100
-    sequence_weight: float = Field(0.5, description="λ of Eq 11")
-    w_ctr: float = 1.0
-    w_rouge: float = 0.3
-    w_len: float = 0.1
-    ctr_scale: float = Field(4.0, description="α of Eq 14")
-    ctr_cap: float = Field(1.0, description="c of Eq 14")
-    advantage_clip: float = 5.0
-    reward_clip: float = 5.0
+    bootstrap_samples: int = Field(2400, description="sessions that IL-SFT sees, the latest")
 
 
 class PolicySettings(Section):
     backbone: str = Field("tiny", description="tiny | smollm2-135m | a Hugging Face path")
     seed: int = 17
     threads: int = Field(2, description="torch threads; a fixed number keeps bytes equal")
-    sft: SftSettings = SftSettings()
-    grpo: GrpoSettings = GrpoSettings()
+    sft: SftConfig = SftConfig()
+    grpo: GrpoConfig = GrpoConfig()
 
 
 class GenerationSettings(Section):
-    list_length: int = 30
+    list_length: int = Field(30, description="queries per user in u2q and in the evaluation")
     batch_size: int = 128
+    max_query_tokens: int = 16
 
 
 class GateSettings(Section):
+    """See `evaluation.gates.GateLimits`."""
+
     margin: float = Field(0.0, description="how far below 0 the CI of the HR difference may lie")
-    hard_drop: float = Field(0.10, description="reject when mean HR falls by more than this")
-    valid_list_floor: float = 0.90
-    diversity_floor: float = Field(0.80, description="share of the champion's unique categories")
+    max_drop: float = Field(0.06, description="reject when mean HR@30 falls by more than this")
+    min_valid_rate: float = Field(0.95, description="floor of the share of valid lists")
+    min_diversity: float = Field(0.8, description="share of the champion's unique categories")
+    min_user_days: int = Field(30, description="fewer prove nothing in either direction")
 
 
 class Settings(BaseSettings):

@@ -22,7 +22,9 @@ FIRST_DAY = date(2017, 1, 1)  # step 0: the first day of the replayed market
 DATA_LABEL = "replayed-market (simulated)"
 SERIES_RUN = "daily"
 REST_SECONDS = 10.0
-NOT_IN_NAMES = re.compile(r"[^\w\-./: ]", re.ASCII)  # what MLflow forbids in names of metrics and params
+NOT_IN_NAMES = re.compile(
+    r"[^\w\-./: ]", re.ASCII
+)  # what MLflow forbids in names of metrics and params
 
 
 class Tracking:
@@ -33,22 +35,13 @@ class Tracking:
         self.experiment = experiment
 
     def has(self, manifest: Manifest) -> bool:
-        """True when a complete run of this manifest exists.
+        """True when a complete run of this manifest exists."""
+        condition = f"tags.manifest = '{manifest.digest}' and attributes.status = 'FINISHED'"
+        return self._first_run(condition) is not None
 
-        Asks by plain REST: a stage that is up to date need not load the MLflow client (2.7 s).
-        """
-        found = self._rest(
-            "GET", "experiments/get-by-name", params={"experiment_name": self.experiment}
-        )
-        if found is None:
-            return False
-        query = {
-            "experiment_ids": [found["experiment"]["experiment_id"]],
-            "filter": f"tags.manifest = '{manifest.digest}' and attributes.status = 'FINISHED'",
-            "max_results": 1,
-        }
-        answer = self._rest("POST", "runs/search", json=query)
-        return bool(answer and answer.get("runs"))
+    def series(self) -> str | None:
+        """The id of the run that holds each metric over the days; None when there is none."""
+        return self._first_run(f"tags.kind = 'series' and attributes.run_name = '{SERIES_RUN}'")
 
     def log(self, manifest: Manifest, charts: dict[str, bytes], seconds: float | None) -> None:
         """Log the manifest's run, and its numbers to the series run.
@@ -62,7 +55,7 @@ class Tracking:
         with self._mlflow_errors():
             client = self._client()
             experiment = _experiment_id(client, self.experiment)
-            run = _find_run(client, experiment, f"tags.manifest = '{manifest.digest}'")
+            run = self._first_run(f"tags.manifest = '{manifest.digest}'")
             if run is None:
                 name = f"{manifest.stage} {manifest.day} r{manifest.revision}"
                 created = client.create_run(experiment, run_name=name, tags=_tags(manifest))
@@ -71,7 +64,7 @@ class Tracking:
             with tempfile.TemporaryDirectory() as folder:
                 _write_artifacts(Path(folder), manifest, charts)
                 client.log_artifacts(run, folder)
-            series = _series_run(client, experiment)
+            series = self.series() or self._make_series(client, experiment)
             prefixed = {f"{manifest.stage}/{name}": value for name, value in numbers.items()}
             client.log_batch(series, metrics=_points(manifest, prefixed))
             client.set_terminated(run)
@@ -82,6 +75,34 @@ class Tracking:
         from mlflow import MlflowClient
 
         return MlflowClient(self.url)
+
+    def _make_series(self, client: Any, experiment: str) -> str:
+        tags = {"kind": "series", "data": DATA_LABEL}
+        mine = str(client.create_run(experiment, run_name=SERIES_RUN, tags=tags).info.run_id)
+        client.set_terminated(mine)
+        oldest = self.series() or mine
+        if oldest != mine:  # another stage made one at the same time: the older one stays
+            client.delete_run(mine)
+        return oldest
+
+    def _first_run(self, condition: str) -> str | None:
+        """Id of the oldest run that meets the condition.
+
+        Asks by plain REST: a stage that is up to date need not load the MLflow client (2.7 s).
+        """
+        name = {"experiment_name": self.experiment}
+        found = self._rest("GET", "experiments/get-by-name", params=name)
+        if found is None:
+            return None
+        query = {
+            "experiment_ids": [found["experiment"]["experiment_id"]],
+            "filter": condition,
+            "order_by": ["attributes.start_time ASC", "attributes.run_id ASC"],
+            "max_results": 1,
+        }
+        answer = self._rest("POST", "runs/search", json=query)
+        runs = answer.get("runs") if answer else None
+        return str(runs[0]["info"]["run_id"]) if runs else None
 
     def _rest(self, method: str, path: str, **arguments: Any) -> dict[str, Any] | None:
         try:
@@ -126,26 +147,6 @@ def _experiment_id(client: Any, name: str) -> str:
                 raise
             found = client.get_experiment_by_name(name)  # another stage was faster
     return str(found.experiment_id)
-
-
-def _find_run(client: Any, experiment: str, condition: str) -> str | None:
-    """Id of the oldest run that meets the condition."""
-    order = ["attributes.start_time ASC", "attributes.run_id ASC"]
-    runs = client.search_runs([experiment], condition, max_results=1, order_by=order)
-    return runs[0].info.run_id if runs else None
-
-
-def _series_run(client: Any, experiment: str) -> str:
-    condition = f"tags.kind = 'series' and attributes.run_name = '{SERIES_RUN}'"
-    found = _find_run(client, experiment, condition)
-    if found is None:
-        tags = {"kind": "series", "data": DATA_LABEL}
-        mine = client.create_run(experiment, run_name=SERIES_RUN, tags=tags).info.run_id
-        client.set_terminated(mine)
-        found = _find_run(client, experiment, condition) or mine
-        if found != mine:  # another stage made one at the same time: the older one stays
-            client.delete_run(mine)
-    return found
 
 
 def _tags(manifest: Manifest) -> dict[str, str]:

@@ -121,23 +121,26 @@ class FeatureBuilder:
         hints = _impressions_before(log.impressions, now)
         clicked = hints.clicked & (hints.click_time < now)
         expected = expected_clicks(hints.position, clicked)
+        overall = float(clicked.mean()) if len(clicked) else float("nan")
         n_users, n_phrases, n_words = len(log.users), len(log.contents), len(log.tokens)
 
         self._phrases = Dealings.of(events, events.content, n_phrases, now)
         self._words = WordIndex.of(self._phrases, log.content_tokens, n_words)
         self._shown = Shown.of(hints, clicked, n_phrases, now)
         hint, word = log.content_tokens.take(hints.content)
-        self._word_rates = Rates.of(word, clicked[hint], expected[hint], n_words)
+        self._word_rates = Rates.of(word, clicked[hint], expected[hint], n_words, overall)
 
         n = len(log.categories)
         self._categories = Dealings.of(events, log.content_category[events.content], n, now)
         category = log.content_category[hints.content]
-        self._category_rates = Rates.of(category, clicked, expected, n)
+        self._category_rates = Rates.of(category, clicked, expected, n, overall)
+        events_in = count_by(self._categories.keys.things, n)
+        self._category_met = (events_in + self._category_rates.shown > 0).astype(np.float64)
 
         age = (now - events.time) / DAY_US
         self._user_weight = sum_by(events.user, recency_weight(age), n_users)
-        user_rates = Rates.of(hints.user, clicked, expected, n_users)
-        query_rates = Rates.of(hints.content, clicked, expected, n_phrases)
+        user_rates = Rates.of(hints.user, clicked, expected, n_users, overall)
+        query_rates = Rates.of(hints.content, clicked, expected, n_phrases, overall)
         self._users = _user_table(log, events, age, user_rates)
         self._queries = _query_table(events, age, query_rates, n_phrases)
 
@@ -209,7 +212,7 @@ class FeatureBuilder:
         )
         rate = gather(self._category_rates.rate, category, np.nan)
         columns = np.column_stack([share, self._categories.columns(row), rate])
-        columns[category < 0] = np.nan
+        columns[gather(self._category_met, category, 0.0) == 0] = np.nan
         return columns
 
 

@@ -93,7 +93,7 @@ class Rates:
 
     rate = overall * (clicks + m) / (expected + m), m = PRIOR_CLICKS, where expected counts each
     impression at the mean rate of its position: clicks over expected clicks, which keeps a query
-    from looking good only because it was shown first (Zhang & Jones, WWW 2007).
+    from looking good only because it was shown first (Zhang & Jones, WWW workshops 2007).
     """
 
     overall: float
@@ -101,9 +101,8 @@ class Rates:
     shown: Floats
 
     @classmethod
-    def of(cls, thing: Ints, clicked: Bools, expected: Floats, n: int) -> "Rates":
-        """Rates of things 0..n-1 (-1 is left out).  NaN throughout when nothing was shown."""
-        overall = float(clicked.mean()) if len(clicked) else float("nan")
+    def of(cls, thing: Ints, clicked: Bools, expected: Floats, n: int, overall: float) -> "Rates":
+        """Rates of things 0..n-1 (-1 is left out); an impression may come once per thing it has."""
         known = thing >= 0
         thing, clicked, expected = thing[known], clicked[known], expected[known]
         clicks, trials = count_by(thing[clicked], n), sum_by(thing, expected, n)

@@ -30,7 +30,7 @@ class TrainConfig:
     learning_rate: float = 0.05
     max_trees: int = 300
     early_stopping_rounds: int = 30
-    num_leaves: int = 15
+    num_leaves: int = 7
     min_rows_per_leaf: int = 100
     l2: float = 10.0
     feature_fraction: float = 0.5

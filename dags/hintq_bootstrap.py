@@ -1,5 +1,4 @@
-"""Day zero: the history before the first release, and that release (recall, click model, policy).
-"""
+"""Day zero: the history before the first release, and that release: recall, clicks, policy."""
 
 from _stage import stage
 from airflow.sdk import DAG, Param, chain

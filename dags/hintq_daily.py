@@ -1,6 +1,6 @@
 """The daily loop: `release(D) = f(last accepted release before D, logs up to and including D)`."""
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from _stage import stage
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TaskGroup
@@ -13,22 +13,24 @@ with DAG(
     description="From one day's log to the release that serves the next day",
     # A data interval, not a bare trigger time: a run is *for* a day, and depends_on_past holds.
     schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
-    start_date=datetime(2017, 1, 1, tzinfo=timezone.utc),
+    start_date=datetime(2017, 1, 1, tzinfo=UTC),
     catchup=False,
-    max_active_runs=1,
+    # depends_on_past keeps the days in order, not this number: with 1, a day that waits for a
+    # failed one would hold the place which the repair of that one needs.
+    max_active_runs=16,
     max_active_tasks=2,
     tags=["aigq", "daily"],
     doc_md=__doc__
     + """
-| group | tasks | what happens |
-|---|---|---|
-| learn | `market` → `ctr`, `recall`, `samples` → `policy` → `evaluate` → `gate` | a candidate is trained and judged |
-| release | `u2q` → `publish` | its queries are cached; one ledger entry makes it live, or records why not |
-
+* **learn:** `market` → `ctr`, `recall`, `samples` → `policy` → `evaluate` → `gate`: a candidate
+  is trained and judged.
+* **release:** `u2q` → `publish`: its queries are cached, and one ledger entry makes it live, or
+  records why not.
 * **Run for D** sees only events before the end of D. Its release serves D + 1.
-* **Backfill:** at most 1 active run, reprocess *completed* or *failed* (`aigq backfill` does so).
+* **Backfill:** reprocess *completed* or *failed*. The days run one after the other.
 * **Again:** a stage whose inputs and settings did not change does nothing.
-* **Failed day:** the next one waits. Clear the failed task when the cause is mended.
+* **Failed day:** the days after it wait. Clear its failed task when the cause is mended; they
+  then go on by themselves.
 * **Manual trigger:** `day` names another day than the run's own.
 """,
     params={
@@ -60,7 +62,9 @@ with DAG(
         gate = stage("gate", command="gate", day=DAY)
     with TaskGroup("release", prefix_group_id=False, tooltip="Cache the queries and go live"):
         u2q = stage("u2q", command="u2q", day=DAY)
-        publish = stage("publish", command="publish", day=DAY, depends_on_past=True, outlets=RELEASE)
+        publish = stage(
+            "publish", command="publish", day=DAY, depends_on_past=True, outlets=RELEASE
+        )
 
     market >> [ctr, recall, samples]
     [ctr, samples] >> policy

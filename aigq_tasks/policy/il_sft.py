@@ -6,8 +6,9 @@ from typing import Any
 
 import torch  # noqa: TID253  a trainer is all torch and TRL
 from datasets import Dataset
+from torch.nn.functional import cross_entropy  # noqa: TID253
 from transformers import PrinterCallback  # noqa: TID253
-from trl import SFTConfig, SFTTrainer  # noqa: TID253
+from trl import SFTConfig, SFTTrainer  # type: ignore[attr-defined]  # noqa: TID253
 
 from aigq_tasks.context.prompt import render_target
 from aigq_tasks.errors import AigqError
@@ -19,6 +20,57 @@ from aigq_tasks.policy.training import (
     step_bar,
     trl_arguments,
 )
+
+IGNORED = -100  # label of a token without loss
+
+
+class TargetTrainer(SFTTrainer):
+    """SFTTrainer whose output layer, on CPU, runs on target positions only.
+
+    TRL's kernel for accelerators leaves the prompt out of the output layer; its fallback for CPU
+    does not, and prompts are ten times as long as targets. The loss is the same.
+    """
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        if inputs["input_ids"].device.type != "cpu" or self.aux_loss_enabled:
+            return super().compute_loss(  # type: ignore[no-untyped-call]
+                model, inputs, return_outputs, num_items_in_batch
+            )
+        labels = inputs["labels"][:, 1:]  # output t scores token t + 1
+        scored = (labels != IGNORED).any(dim=0).nonzero().squeeze(1)
+        logits = model(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            logits_to_keep=scored,
+            use_cache=False,
+        ).logits
+        targets = labels[:, scored]
+        loss = cross_entropy(
+            logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+        return loss / (num_items_in_batch or (targets != IGNORED).sum())
+
+
+def tokenize(tokenizer: Any, samples: Sequence[PolicySample]) -> Dataset:
+    """Columns input_ids (prompt, target, end) and labels (IGNORED over the prompt).
+
+    Prompt and target are tokenized apart, as they are when the target is generated.
+    """
+    prompts = tokenizer([sample.prompt for sample in samples])["input_ids"]
+    targets = tokenizer(
+        [render_target(sample.reference) for sample in samples], add_special_tokens=False
+    )["input_ids"]
+    rows = []
+    for prompt, target in zip(prompts, targets, strict=True):
+        closed = [*target, tokenizer.eos_token_id]
+        rows.append({"input_ids": prompt + closed, "labels": [IGNORED] * len(prompt) + closed})
+    return Dataset.from_list(rows)
 
 
 def train_il_sft(
@@ -33,9 +85,7 @@ def train_il_sft(
     """
     if not samples:
         raise AigqError("no samples for IL-SFT; is there a session with a click in its days?")
-    dataset = Dataset.from_list(
-        [{"prompt": s.prompt, "completion": render_target(s.reference)} for s in samples]
-    )
+    dataset = tokenize(tokenizer, samples)
     with tempfile.TemporaryDirectory() as folder:
         arguments = SFTConfig(
             **trl_arguments(folder, seed),
@@ -47,7 +97,7 @@ def train_il_sft(
             train_sampling_strategy="group_by_length",
             max_length=None,
         )
-        trainer = SFTTrainer(
+        trainer = TargetTrainer(
             model=model,
             args=arguments,
             train_dataset=dataset,

@@ -41,7 +41,15 @@ class PretrainConfig(BaseModel):
     steps: int = 3200
     batch_size: int = 24
     learning_rate: float = 2e-3
-    copy_until: float = 0.2  # share of the steps after which copying has faded out
+    # (step, share of copying targets), linear in between: copying first, then the next visit,
+    # then mostly copying again: on next visits alone the heads forgot to copy (docs/decisions).
+    copy_share: tuple[tuple[int, float], ...] = (
+        (0, 1.0),
+        (320, 1.0),
+        (640, 0.0),
+        (1400, 0.0),
+        (1401, 0.8),
+    )
     history_lines: int = 48
     list_length: int = 20
     hidden: int = 192
@@ -100,7 +108,7 @@ def copy_target(corpus: Corpus, key: tuple[str, int], config: PretrainConfig) ->
     user, i = key
     lines = corpus.histories.lines(user, corpus.visits[user][i][0], config.history_lines)
     lines.sort(key=lambda e: (-e.times * math.exp(-e.days_ago / 45.0), e.content))
-    return [line.content for line in lines[:12]]
+    return [line.content for line in lines[: config.list_length]]
 
 
 def next_visit_target(
@@ -117,24 +125,21 @@ def next_visit_target(
     return list(dict.fromkeys(queries))[: config.list_length]
 
 
-def batch_texts(
-    corpus: Corpus, config: PretrainConfig, step: int
-) -> tuple[list[str], list[str]]:
+def batch_texts(corpus: Corpus, config: PretrainConfig, step: int) -> tuple[list[str], list[str]]:
     """Prompts and targets of a step; a function of (seed, step), so a resumed run sees the
     same batches as an undisturbed one."""
     rng = np.random.default_rng([config.seed, step])
     chosen = rng.integers(len(corpus.keys), size=config.batch_size)
-    copy_share = max(0.0, 1.0 - max(0.0, step / config.steps / config.copy_until * 2 - 1.0))
+    copy_share = float(np.interp(step, *zip(*config.copy_share, strict=True)))
     prompts, targets = [], []
     for k in chosen:
         key = corpus.keys[int(k)]
         user, i = key
         lines = corpus.histories.lines(user, corpus.visits[user][i][0], config.history_lines)
         prompts.append(render_prompt(corpus.profiles.get(user, ""), lines))
-        copying = step < config.steps * config.copy_until and rng.random() < copy_share
         queries = (
             copy_target(corpus, key, config)
-            if copying
+            if rng.random() < copy_share
             else next_visit_target(corpus, key, config, rng)
         )
         targets.append(render_target(queries))
@@ -224,7 +229,7 @@ def pretrain(config: PretrainConfig, checkpoint: Path) -> tuple[Any, Any, list[d
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-            recent.append(float(loss))
+            recent.append(loss.item())
             progress.update(task, advance=1, description=f"pretrain loss {recent[-1]:.3f}")
             if (step + 1) % 100 == 0 or step + 1 == config.steps:
                 curve.append({"step": step + 1, "loss": round(float(np.mean(recent)), 4)})

@@ -5,15 +5,15 @@ optimizer stay TRL's; the subclass supplies the rewards of the list's parts and 
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch  # noqa: TID253  a trainer is all torch and TRL
 from accelerate.utils import gather
 from datasets import Dataset
-from transformers import PrinterCallback  # noqa: TID253
-from trl import GRPOConfig, GRPOTrainer  # noqa: TID253
+from transformers import PrinterCallback, TrainerCallback  # noqa: TID253
+from trl import GRPOConfig, GRPOTrainer  # type: ignore[attr-defined]  # noqa: TID253
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.policy.generate import Sampling, decode, shared_prefill
@@ -36,67 +36,76 @@ from aigq_tasks.policy.training import (
 )
 
 
-def mean_reward(queries: torch.Tensor, sequence: torch.Tensor) -> torch.Tensor:
-    """(N, K) query rewards with NaN and (N,) sequence rewards -> (N,): the mean query reward
-    (0 for a list without queries) plus the sequence reward. For the log only."""
-    return queries.nanmean(dim=1).nan_to_num() + sequence
-
-
-class ILGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
+class ILGRPOTrainer(GRPOTrainer):
     """GRPOTrainer whose advantages follow Eq 11-13.
 
     The dataset has the columns prompt, user_id and reference (a list of queries).
     """
 
-    def __init__(self, *args: Any, scorer: CtrScorer, config: GrpoConfig, **kwargs: Any) -> None:
-        self.scorer, self.config = scorer, config
-        super().__init__(*args, reward_funcs=[mean_reward], **kwargs)
-        process = self.accelerator.process_index
-        self.rollout_generator = torch.Generator(self.accelerator.device)
-        self.rollout_generator.manual_seed(self.args.seed + process)
-
-    def _calculate_rewards(
+    def __init__(
         self,
-        inputs: list[dict[str, Any]],
-        prompts: list[str],
-        completions: list[str],
-        completion_ids_list: list[list[int]],
-    ) -> torch.Tensor:
-        """Score the parts of every list; TRL gets the mean as its one reward per rollout."""
-        config = self.config
-        lists = parse_completions(completion_ids_list, self._tokenizer, config.list_length)
-        references = [row["reference"] for row in inputs]
-        users = [row["user_id"] for row in inputs]
-        of_queries = query_terms(
-            lists, references, users, self.scorer, config.list_length, config.reward
+        model: Any,
+        args: GRPOConfig,
+        train_dataset: Dataset,
+        processing_class: Any,
+        callbacks: list[TrainerCallback],
+        *,
+        scorer: CtrScorer,
+        config: GrpoConfig,
+    ) -> None:
+        self.scorer, self.config = scorer, config
+        super().__init__(
+            model,
+            [self.list_reward],
+            args,
+            train_dataset,
+            processing_class=processing_class,
+            callbacks=callbacks,
         )
-        of_lists = sequence_terms(lists, config.list_length, config.reward)
-        for term, table in (of_queries | of_lists).items():
-            self._log_metric(f"reward/{term}", _mean(table))
-        self._log_metric("queries_per_list", _mean([len(parsed.queries) for parsed in lists]))
-        self._log_metric("valid_lists", _mean([parsed.valid for parsed in lists]))
+        self.rollout_generator = torch.Generator(self.accelerator.device)
+        self.rollout_generator.manual_seed(args.seed + self.accelerator.process_index)
+
+    def list_reward(
+        self,
+        completion_ids: list[list[int]],
+        user_id: list[str],
+        reference: list[list[str]],
+        log_metric: Callable[[str, float], None],
+        **_: Any,
+    ) -> list[float | None]:
+        """TRL's reward function, called once per rollout batch: mean query reward (0 without a
+        query) plus sequence reward of each list. TRL logs these; the rewards of the parts,
+        which make the advantages, are kept until `_generate_and_score_completions` goes on."""
+        length, config = self.config.list_length, self.config.reward
+        lists = parse_completions(completion_ids, self._tokenizer, length)
+        query = query_terms(lists, reference, user_id, self.scorer, length, config)
+        sequence = sequence_terms(lists, length, config)
+        for term, values in (query | sequence).items():
+            log_metric(f"reward/{term}", _mean(values))
+        log_metric("queries_per_list", _mean([len(parsed.queries) for parsed in lists]))
+        log_metric("valid_lists", _mean([parsed.valid for parsed in lists]))
         self._spans = [parsed.spans for parsed in lists]
-        self._query_rewards = self._gather(query_rewards(of_queries, config.reward))
-        self._sequence_rewards = self._gather(sequence_rewards(of_lists, config.reward))
-        return mean_reward(self._query_rewards, self._sequence_rewards)[:, None]
+        self._query_rewards = torch.from_numpy(query_rewards(query, config))
+        self._sequence_rewards = torch.from_numpy(sequence_rewards(sequence, config))
+        of_queries = self._query_rewards.nanmean(dim=1).nan_to_num()
+        return (of_queries + self._sequence_rewards).tolist()
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """TRL's rollouts and rewards, with advantages (B, T) in place of (B,)."""
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)
-        group_size = self.num_generations if self.model.training else self.num_generations_eval
+        device = self.accelerator.device
+        # A group may be spread over processes: normalise over all of them, keep the own rows.
         slots, structure = list_advantages(
-            self._query_rewards,
-            self._sequence_rewards,
-            group_size,
+            gather(self._query_rewards.float().to(device)),
+            gather(self._sequence_rewards.float().to(device)),
+            self.config.generations,
             self.config.sequence_weight,
             self.config.advantage_clip,
         )
         start = self.accelerator.process_index * len(inputs)
-        mine = slice(start, start + len(inputs))
-        segments = pad_segments(self._spans, output["completion_ids"].size(1))
-        output["advantages"] = scatter_advantages(
-            slots[mine], structure[mine], segments.to(slots.device)
-        )
+        own = slice(start, start + len(inputs))
+        segments = pad_segments(self._spans, output["completion_ids"].size(1)).to(device)
+        output["advantages"] = scatter_advantages(slots[own], structure[own], segments)
         return output
 
     def _generate_single_turn(
@@ -105,22 +114,23 @@ class ILGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         images: Any,
         multimodal_fields: dict[str, Any],
         num_generations: int,
-        **kwargs: Any,
+        has_tool_images: bool = False,
     ) -> tuple[list[list[int]], Any]:
         """Rollouts with one prefill per prompt, where the weights are whole in this process."""
         if self.use_vllm or self.is_deepspeed_enabled or self.is_fsdp_enabled:
-            return super()._generate_single_turn(  # type: ignore[no-any-return]
-                prompt_ids, images, multimodal_fields, num_generations, **kwargs
+            rollouts: tuple[list[list[int]], Any] = super()._generate_single_turn(  # type: ignore[no-untyped-call]
+                prompt_ids, images, multimodal_fields, num_generations, has_tool_images
             )
-        rollouts = decode(
+            return rollouts
+        written = decode(
             self.accelerator.unwrap_model(self.model),
             prompt_ids,
             self._tokenizer.eos_token_id,
-            max_new_tokens=self.max_completion_length,
-            sampling=Sampling(self.temperature, self.top_k),
+            max_new_tokens=self.config.max_new_tokens,
+            sampling=Sampling(self.config.temperature, self.config.top_k),
             generator=self.rollout_generator,
         )
-        return rollouts, None
+        return written, None
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -148,7 +158,7 @@ class ILGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
                 **kwargs,
             )
         size = batch_size or len(input_ids)
-        chunks = zip(input_ids.split(size), attention_mask.split(size), strict=True)
+        chunks = zip(torch.split(input_ids, size), torch.split(attention_mask, size), strict=True)
         scored = [self._score(model, ids, mask, logits_to_keep) for ids, mask in chunks]
         logps, entropies = (torch.cat(part) for part in zip(*scored, strict=True))
         return logps, entropies if compute_entropy else None, None
@@ -173,12 +183,6 @@ class ILGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         with torch.set_grad_enabled(torch.is_grad_enabled() and self._entropy_bonus_enabled):
             entropies = -(logps.exp() * logps).sum(dim=-1)
         return logps.gather(-1, ids[:, last + 1 :, None]).squeeze(-1), entropies
-
-    def _gather(self, rewards: Any) -> torch.Tensor:
-        """A numpy table of this process's rollouts -> the rows of all processes, in order."""
-        local = torch.from_numpy(rewards).float().to(self.accelerator.device)
-        gathered: torch.Tensor = gather(local)
-        return gathered
 
 
 def _mean(values: Any) -> float:

@@ -41,12 +41,12 @@ class GrpoConfig(BaseModel):
 
     steps: int = 16
     prompts_per_step: int = 8
-    generations: int = Field(8, description="G, rollouts of one prompt")
+    generations: int = Field(8, ge=2, description="G, rollouts of one prompt")
     micro_batch: int = Field(0, description="rollouts per backward pass, 0 = all of a step")
     learning_rate: float = 1e-4
     warmup_steps: int = 0
-    temperature: float = 1.0
-    top_k: int = 100
+    temperature: float = Field(1.0, gt=0)
+    top_k: int = Field(100, gt=0)
     list_length: int = Field(10, description="K: queries beyond it are a defect")
     max_new_tokens: int = Field(96, description="a rollout without its end by then is cut off")
     sequence_weight: float = Field(0.5, description="λ of Eq 11")
@@ -68,7 +68,7 @@ def trl_arguments(output_dir: str, seed: int) -> dict[str, Any]:
         "output_dir": output_dir,
         "seed": seed,
         "bf16": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
-        "gradient_checkpointing": False,
+        "activation_checkpointing": False,
         "lr_scheduler_type": "constant_with_warmup",
         "logging_steps": 1,
         "report_to": "none",
@@ -80,22 +80,22 @@ def trl_arguments(output_dir: str, seed: int) -> dict[str, Any]:
 
 def step_bar(description: str, metric: str) -> Any:
     """A trainer callback that shows one progress bar with the latest value of a metric."""
-    from tqdm.auto import tqdm
+    from rich.progress import Progress
     from transformers import TrainerCallback
 
-    class StepBar(TrainerCallback):  # type: ignore[misc]
+    class StepBar(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.bar = tqdm(total=state.max_steps, desc=description, unit="step", disable=None)
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.bar.update()
+            self.bar = Progress()
+            self.task = self.bar.add_task(description, total=state.max_steps)
+            self.bar.start()
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if logs and metric in logs:
-                self.bar.set_postfix({metric: f"{logs[metric]:.4f}"})
+                text = f"{description} {metric} {logs[metric]:.3f}"
+                self.bar.update(self.task, description=text, completed=state.global_step)
 
         def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.bar.close()
+            self.bar.stop()
 
     return StepBar()
 
@@ -108,6 +108,5 @@ def finish(trainer: Any) -> History:
     model.eval()
     steps = [entry for entry in trainer.state.log_history if "train_runtime" not in entry]
     return [
-        {key: float(value) for key, value in entry.items() if key != "step_time"}
-        for entry in steps
+        {key: float(value) for key, value in entry.items() if key != "step_time"} for entry in steps
     ]

@@ -4,7 +4,6 @@ Item-based collaborative filtering over shopping days (Sarwar et al., WWW 2001):
 alike when the same users touch both on the same day.
 """
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
+
+from aigq_tasks.storage.canonical import to_json
+from aigq_tasks.storage.tables import from_parquet, to_parquet
 
 TABLE_FILE, CONFIG_FILE = "coclick.parquet", "coclick.json"
 _USERS_AT_ONCE = 512  # keeps the dense block of scores (users × queries) at some tens of MB
@@ -71,11 +73,11 @@ class CoClick:
     ) -> sparse.csr_array:
         """w(u, c), float64 (users, contents)."""
         recent = _window(history, as_of, self.days)
-        row = pd.Index(user_ids).get_indexer(recent["user_id"])
-        column = pd.Index(contents).get_indexer(recent["content"])
-        age = (as_of - recent["time"]) / pd.Timedelta(days=1)
+        row = pd.Index(user_ids).get_indexer(pd.Index(recent["user_id"]))
+        column = pd.Index(contents).get_indexer(pd.Index(recent["content"]))
+        age = (as_of - recent["time"]).dt.total_seconds().to_numpy() / 86_400
         known = (row >= 0) & (column >= 0)
-        weight = np.exp2(-age.to_numpy() / self.half_life_days)[known]
+        weight = np.exp2(-age / self.half_life_days)[known]
         shape = (len(user_ids), len(contents))
         return sparse.csr_array((weight, (row[known], column[known])), shape=shape)
 
@@ -83,13 +85,13 @@ class CoClick:
         """{file name: bytes}; equal objects give equal bytes."""
         config = {"days": self.days, "half_life_days": self.half_life_days}
         return {
-            TABLE_FILE: self.neighbours.to_parquet(index=False),
-            CONFIG_FILE: json.dumps(config, sort_keys=True).encode(),
+            TABLE_FILE: to_parquet(self.neighbours),
+            CONFIG_FILE: to_json(config),
         }
 
     @classmethod
     def from_files(cls, files: dict[str, bytes]) -> Self:
-        neighbours = pd.read_parquet(io.BytesIO(files[TABLE_FILE]))
+        neighbours = from_parquet(files[TABLE_FILE])
         return cls(neighbours, **json.loads(files[CONFIG_FILE]))
 
 
@@ -150,9 +152,7 @@ def top_k(
     order = np.lexsort((column, -value, row))
     order = order[_rank_in_group(row[order]) < k]
     cuts = np.searchsorted(row[order], np.arange(1, len(scores)))
-    return list(
-        zip(np.split(column[order], cuts), np.split(value[order], cuts), strict=True)
-    )
+    return list(zip(np.split(column[order], cuts), np.split(value[order], cuts), strict=True))
 
 
 def _rank_in_group(sorted_keys: NDArray[np.integer]) -> NDArray[np.intp]:

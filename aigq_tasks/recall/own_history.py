@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from aigq_tasks.storage.canonical import to_json
+
 FILE = "own_history.json"
-_DAY = pd.Timedelta(days=1)
 _UNSEEN_SHARE = 0.5  # repeat share of a need newer than the release: build's share of no users
 
 
@@ -70,8 +71,8 @@ class OwnHistory:
         visits = _visits(events)
         rate = return_rate(
             visits["visits"].to_numpy(dtype=float),
-            ((as_of - visits["first"]) / _DAY).to_numpy(),
-            ((as_of - visits["last"]) / _DAY).to_numpy(),
+            (as_of - visits["first"]).dt.days.to_numpy(dtype=float),
+            (as_of - visits["last"]).dt.days.to_numpy(dtype=float),
             self.alpha,
             self.beta_days,
         )
@@ -86,7 +87,7 @@ class OwnHistory:
             "alpha": self.alpha,
             "beta_days": self.beta_days,
         }
-        return {FILE: json.dumps(table, sort_keys=True).encode()}
+        return {FILE: to_json(table)}
 
     @classmethod
     def from_files(cls, files: dict[str, bytes]) -> Self:
@@ -115,7 +116,9 @@ def build(
     repeated = visits["visits"].gt(1).groupby(visits["need"]).agg(["sum", "count"])
     # Laplace: as if one more user had come back and one more had not.
     share = (repeated["sum"] + 1) / (repeated["count"] + 2)
-    return OwnHistory(need_of, share.to_dict(), alpha, beta_days)
+    return OwnHistory(
+        need_of, dict(zip(share.index, share.tolist(), strict=True)), alpha, beta_days
+    )
 
 
 def return_rate(
@@ -176,4 +179,3 @@ def _phrasing(events: pd.DataFrame) -> pd.DataFrame:
     )
     first = ordered.drop_duplicates(["user_id", "need"])
     return first[["user_id", "need", "content"]].rename(columns={"content": "phrase"})
-

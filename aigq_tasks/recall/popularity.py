@@ -8,6 +8,8 @@ from typing import ClassVar, Self
 import numpy as np
 import pandas as pd
 
+from aigq_tasks.storage.canonical import to_json
+
 FILE = "popularity.json"
 
 
@@ -29,7 +31,7 @@ class Popularity:
     def to_files(self) -> dict[str, bytes]:
         """{file name: bytes}; equal objects give equal bytes."""
         table = {"queries": self.queries, "scores": self.scores}
-        return {FILE: json.dumps(table, sort_keys=True).encode()}
+        return {FILE: to_json(table)}
 
     @classmethod
     def from_files(cls, files: dict[str, bytes]) -> Self:
@@ -56,7 +58,7 @@ def build(
         half_life_days: age at which an event counts half, in days.
         size: how many of the best queries to keep.
     """
-    age = (as_of - behaviours["time"]) // pd.Timedelta(days=1)
+    age = (as_of - behaviours["time"]).dt.days
     counted = (behaviours["time"] < as_of) & (age < days) & (behaviours["kind"] != "item_click")
     events = pd.DataFrame({"query": behaviours["content"], "age": age})[counted]
     daily = events.groupby(["query", "age"]).size().reset_index(name="events")

@@ -5,7 +5,8 @@ The `airflow` command would do the same at several seconds a call; a request tak
 
 import time
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
+from itertools import takewhile
 from typing import Any, Literal
 
 import requests
@@ -31,19 +32,23 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class DagRun:
-    """One run: its id, its day (None for a manual run without one), and Airflow's state."""
+    """One run: its id, its day (None for a manual run without one), Airflow's state, and when
+    it started and ended (UTC; None while it has not).
+    """
 
     run_id: str
     day: date | None
     run_type: str
     state: str
+    started: datetime | None
+    ended: datetime | None
 
 
-class _Busy(Exception):
+class _BusyError(Exception):
     """Airflow could not answer now and asks to try again (SQLite was locked, or it restarts)."""
 
 
-class _NotYet(Exception):
+class _NotYetError(Exception):
     """The Dag processor has not read the file yet."""
 
 
@@ -96,18 +101,27 @@ class AirflowApi:
         """Run the days from `first` to `last`, both included, one after the other, and wait.
 
         A day that succeeded before is left alone with `reprocess="failed"`, and run again with
-        "completed" (its stages then find their results made already). An interrupted backfill of
-        the same days is taken up again. AigqError names the first task that failed; what was
-        still queued is then cancelled.
+        "completed" (its stages then find their results made already). An unfinished backfill of
+        the same days is taken up again, from its failed tasks on. AigqError names the first task
+        that fails; the days after it then wait, in Airflow, until that one succeeds.
         """
         self._wait_for_dag(dag_id)
-        backfill_id = self._start_backfill(dag_id, first, last, reprocess, conf or {})
-        try:
-            self._follow(dag_id, first, last)
-        finally:
-            self._close_backfill(backfill_id)
+        if not self._resumes(dag_id, first, last):
+            body = {
+                "dag_id": dag_id,
+                **_span(first, last),
+                # depends_on_past keeps the days in order. Were only 1 let in at a time, a day
+                # that waits for a failed one would hold the place which the repair needs.
+                "max_active_runs": (last - first).days + 1,
+                "reprocess_behavior": reprocess,
+                "dag_run_conf": conf or {},
+            }
+            self._call("POST", "/backfills", json=body)
+        self._follow(dag_id, first, last)
 
-    def runs(self, dag_id: str, first: date | None = None, last: date | None = None) -> list[DagRun]:
+    def runs(
+        self, dag_id: str, first: date | None = None, last: date | None = None
+    ) -> list[DagRun]:
         """The runs whose logical date lies within the days given, by day; all without bounds."""
         bounds = {
             "logical_date_gte": f"{first}T00:00:00Z" if first else None,
@@ -121,31 +135,46 @@ class AirflowApi:
                 day=_day(run["logical_date"]),
                 run_type=run["run_type"],
                 state=run["state"],
+                started=_time(run["start_date"]),
+                ended=_time(run["end_date"]),
             )
             for run in found
         ]
 
-    def _start_backfill(
-        self, dag_id: str, first: date, last: date, reprocess: Reprocess, conf: Json
-    ) -> int:
-        span = {"from_date": f"{first}T00:00:00Z", "to_date": f"{last}T00:00:00Z"}
-        for backfill in self._call("GET", "/backfills", params={"dag_id": dag_id})["backfills"]:
-            if backfill["completed_at"] is not None:
-                continue
-            if {name: backfill[name] for name in span} == span:
-                return int(backfill["id"])
+    def _resumes(self, dag_id: str, first: date, last: date) -> bool:
+        """Whether an unfinished backfill of these days is there to go on with (there can be only
+        one of a Dag); its failed tasks are then set to run again.
+        """
+        active = self._active_backfill(dag_id)
+        if active is None:
+            return False
+        if {name: active[name] for name in _span(first, last)} != _span(first, last):
+            days = f"{active['from_date'][:10]} to {active['to_date'][:10]}"
             raise AigqError(
-                f"another backfill of {dag_id} is active ({backfill['from_date'][:10]} to "
-                f"{backfill['to_date'][:10]}); wait for it, or cancel it at {self.url}"
+                f"a backfill of {dag_id} from {days} is unfinished; run the same days again to "
+                f"go on with it, or cancel it at {self.url}"
             )
-        body = {
-            "dag_id": dag_id,
-            **span,
-            "max_active_runs": 1,  # a backfill ignores the Dag's own limit
-            "reprocess_behavior": reprocess,
-            "dag_run_conf": conf,
-        }
-        return int(self._call("POST", "/backfills", json=body)["id"])
+        for run in self.runs(dag_id, first, last):
+            if run.state == "failed":
+                path = f"/dags/{dag_id}/dagRuns/{run.run_id}/clear"
+                self._call("POST", path, json={"dry_run": False, "only_failed": True})
+        return True
+
+    def _active_backfill(self, dag_id: str) -> Json | None:
+        """The backfill that still has something to run. Airflow looks only every 30 s whether one
+        is done, and refuses another until then: that is waited for here.
+        """
+        deadline = time.monotonic() + 90
+        while True:
+            listed = self._pages("/backfills", "backfills", {"dag_id": dag_id})
+            active = next((row for row in listed if row["completed_at"] is None), None)
+            if active is None:
+                return None
+            first, last = _day(active["from_date"]), _day(active["to_date"])
+            states = {run.state for run in self.runs(dag_id, first, last)}
+            if not states <= {"success"} or time.monotonic() > deadline:
+                return active
+            time.sleep(POLL_SECONDS)
 
     def _follow(self, dag_id: str, first: date, last: date) -> None:
         days = (last - first).days + 1
@@ -157,7 +186,7 @@ class AirflowApi:
                 for run in runs:
                     if run.state in FINISHED and run.run_id not in reported:
                         reported.add(run.run_id)
-                        self.console.print(f"{run.day}  {run.state}  {self._minutes(dag_id, run)}")
+                        self.console.print(f"{run.day}  {run.state}  {_seconds(run, runs):.0f} s")
                 failed = [run for run in runs if run.state == "failed"]
                 if failed:
                     self._raise_if_failed(dag_id, failed[0].run_id)
@@ -167,13 +196,6 @@ class AirflowApi:
                 if len(reported) >= days:
                     return
                 time.sleep(POLL_SECONDS)
-
-    def _close_backfill(self, backfill_id: int) -> None:
-        """Airflow looks only every 30 s whether a backfill is done, and refuses the next one
-        until then; to cancel it marks it done at once, and fails what was still queued.
-        """
-        if self._call("GET", f"/backfills/{backfill_id}")["completed_at"] is None:
-            self._call("PUT", f"/backfills/{backfill_id}/cancel")
 
     def _raise_if_failed(self, dag_id: str, run_id: str) -> None:
         if self._call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"] != "failed":
@@ -188,15 +210,13 @@ class AirflowApi:
         )
 
     def _last_words(self, dag_id: str, task: Json) -> str:
-        """The last line that the stage itself wrote."""
+        """The last line that the stage itself wrote to its log."""
         path = f"/dags/{dag_id}/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}"
         log = self._call("GET", f"{path}/logs/{task['try_number']}")
-        lines = [event["event"] for event in log["content"] if isinstance(event, dict)]
-        return lines[-1] if lines else "it wrote nothing"
-
-    def _minutes(self, dag_id: str, run: DagRun) -> str:
-        seconds = self._call("GET", f"/dags/{dag_id}/dagRuns/{run.run_id}")["duration"]
-        return f"{seconds:.0f} s" if seconds is not None else ""
+        lines = [str(event["event"]) for event in log["content"]]
+        own = lines[lines.index("Output:") + 1 :] if "Output:" in lines else []
+        own = list(takewhile(lambda line: not line.startswith("Command exited"), own))
+        return own[-1] if own else "it wrote nothing"
 
     def _tasks(self, dag_id: str, run_id: str) -> list[Json]:
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
@@ -210,18 +230,18 @@ class AirflowApi:
 
     def _wait_for_dag(self, dag_id: str) -> None:
         @retry(
-            retry=retry_if_exception_type(_NotYet),
+            retry=retry_if_exception_type(_NotYetError),
             stop=stop_after_delay(90),
             wait=wait_fixed(1),
             reraise=True,
         )
         def look() -> None:
             if self._send("GET", f"/dags/{dag_id}").status_code == 404:
-                raise _NotYet
+                raise _NotYetError
 
         try:
             look()
-        except _NotYet:
+        except _NotYetError:
             errors = self._call("GET", "/importErrors")["import_errors"]
             why = errors[0]["stack_trace"].strip().splitlines()[-1] if errors else "no such file"
             raise AigqError(f"Airflow does not know the Dag {dag_id}: {why}") from None
@@ -248,11 +268,11 @@ class AirflowApi:
             raise AigqError(
                 f"Airflow does not answer at {self.url} ({type(error).__name__}); run `aigq up`"
             ) from None
-        except _Busy as error:
+        except _BusyError as error:
             raise AigqError(f"Airflow is too busy for {method} {path}: {error}") from None
 
     @retry(
-        retry=retry_if_exception_type((_Busy, requests.ConnectionError, requests.Timeout)),
+        retry=retry_if_exception_type((_BusyError, requests.ConnectionError, requests.Timeout)),
         stop=stop_after_attempt(6),
         wait=wait_exponential(0.25, max=4),
         reraise=True,
@@ -261,7 +281,7 @@ class AirflowApi:
         if "Authorization" not in self._session.headers:
             token = self._session.get(f"{self.url}/auth/token", timeout=10)
             if token.status_code >= 500:
-                raise _Busy(_reason(token))
+                raise _BusyError(_reason(token))
             if not token.ok:
                 raise AigqError(
                     f"Airflow gives no token ({_reason(token)}); this client expects "
@@ -270,7 +290,7 @@ class AirflowApi:
             self._session.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
         response = self._session.request(method, f"{self.url}/api/v2{path}", timeout=30, **options)
         if response.status_code in (500, 502, 503):
-            raise _Busy(_reason(response))
+            raise _BusyError(_reason(response))
         return response
 
 
@@ -282,8 +302,26 @@ def _reason(response: requests.Response) -> str:
     return f"{response.status_code} {detail}"
 
 
+def _span(first: date, last: date) -> dict[str, str]:
+    return {"from_date": f"{first}T00:00:00Z", "to_date": f"{last}T00:00:00Z"}
+
+
 def _day(logical_date: str | None) -> date | None:
     return date.fromisoformat(logical_date[:10]) if logical_date else None
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _seconds(run: DagRun, runs: list[DagRun]) -> float:
+    """How long a finished run was at work: from its start, or from the end of the run of the day
+    before if that came later.
+    """
+    if run.started is None or run.ended is None:
+        return 0.0
+    earlier = [other.ended for other in runs if other.ended and other.ended < run.ended]
+    return (run.ended - max([run.started, *earlier])).total_seconds()
 
 
 def _at_work(tasks: list[Json]) -> str:

@@ -136,8 +136,10 @@ def _mlflow(settings: Settings) -> dict[str, str]:
 def _airflow(settings: Settings) -> dict[str, str]:
     home = settings.state_dir.resolve() / "airflow"
     url = settings.airflow.url
+    python_path = [str(REPOSITORY / "infra"), os.environ.get("PYTHONPATH", "")]
     return {
         "AIRFLOW_HOME": str(home),
+        "PYTHONPATH": os.pathsep.join(filter(None, python_path)),  # airflow_local_settings.py
         "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__PARALLELISM": "4",

@@ -34,12 +34,12 @@ def s3(settings: Settings, secrets: dict[str, str]) -> str | None:
             proxies={},
         ),
     )
-    place = {"Bucket": settings.s3.bucket, "Key": HEALTH_KEY}
+    bucket = settings.s3.bucket
     try:
         try:
-            client.get_object(**place)["Body"].read()
+            client.get_object(Bucket=bucket, Key=HEALTH_KEY)["Body"].read()
         except client.exceptions.NoSuchKey:
-            client.put_object(**place, Body=b"written by aigq up\n")
+            client.put_object(Bucket=bucket, Key=HEALTH_KEY, Body=b"written by aigq up\n")
     except ClientError as error:
         return f"S3 answers {error.response['Error']['Code']}"
     except BotoCoreError as error:
@@ -52,13 +52,10 @@ def valkey(settings: Settings, secrets: dict[str, str]) -> str | None:
     from valkey import Valkey
     from valkey.exceptions import ValkeyError
 
-    client = Valkey.from_url(settings.valkey.url, socket_timeout=SECONDS)
     try:
-        client.ping()
+        Valkey.from_url(settings.valkey.url, socket_timeout=SECONDS).ping()
     except ValkeyError as error:
         return str(error)
-    finally:
-        client.close()
     return None
 
 

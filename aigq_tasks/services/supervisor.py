@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -160,8 +161,9 @@ def _address(settings: Settings, service: Service) -> str:
     return getattr(settings, service.setting.split(".")[0]).url if service.setting else ""
 
 
-def _memory_mb(processes: list) -> int:  # type: ignore[type-arg]
-    return sum(process.memory_info().rss for process in processes) // 2**20
+def _memory_mb(processes: list[Any]) -> int:
+    """Resident memory in MiB; pages that forked processes share count for each of them."""
+    return int(sum(process.memory_info().rss for process in processes)) // 2**20
 
 
 @contextmanager
@@ -185,9 +187,12 @@ def _migrate_airflow(state_dir: Path, environment: dict[str, str]) -> None:
     stamp.parent.mkdir(parents=True, exist_ok=True)
     log = state_dir / "logs" / "airflow-init.log"
     with log.open("w") as output:
-        command = ["airflow", "db", "migrate"]
         code = subprocess.run(
-            command, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False
+            [sys.executable, "-m", "airflow", "db", "migrate"],
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
         ).returncode
     if code:
         raise AigqError(f"airflow db migrate failed: {_last_line(log)}; the whole log is {log}")
@@ -198,7 +203,7 @@ def _start_honcho(state_dir: Path, services: list[Service], environment: dict[st
     log = state_dir / "logs" / f"honcho-{services[0].name}.log"
     options = ["--no-colour", "-e", "/dev/null", "-d", str(REPOSITORY), "-f", str(PROCFILE)]
     with log.open("w") as output:
-        subprocess.Popen(
+        subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "honcho", "start", *options, *(s.name for s in services)],
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -22,6 +22,7 @@ from aigq_tasks.stages.reading import (
     live_entry,
     log_window,
     need,
+    release_digest,
     table,
     window_digest,
 )
@@ -41,7 +42,7 @@ class MarketStage:
         if day < launch_day(ctx):
             return {}
         window = log_window(ctx, day - timedelta(days=1))
-        return {"logs": window_digest(window), "release": live_entry(ctx, day).digest}
+        return {"logs": window_digest(window), "release": release_digest(live_entry(ctx, day))}
 
     def config(self, ctx: Context) -> dict[str, Any]:
         return {"seed": ctx.settings.seed, **ctx.settings.market.model_dump()}

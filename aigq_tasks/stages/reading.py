@@ -12,6 +12,7 @@ from aigq_tasks.errors import AigqError
 from aigq_tasks.logs.behaviours import behaviours, concat_days
 from aigq_tasks.logs.schema import SCHEMAS, empty
 from aigq_tasks.stages.context import Context
+from aigq_tasks.storage.canonical import to_json
 from aigq_tasks.storage.ledger import Entry
 from aigq_tasks.storage.manifests import Manifest
 from aigq_tasks.storage.objects import sha256
@@ -66,6 +67,12 @@ def model(ctx: Context, entry: Entry, kind: str) -> Manifest:
     if kind not in entry.models:
         raise AigqError(f"release {entry.number} ({entry.day}) has no {kind} model")
     return ctx.manifests.get(entry.models[kind])
+
+
+def release_digest(entry: Entry) -> str:
+    """What a stage that reads a release records as its input: the models it serves. Who
+    published it, why and under which number does not change what a stage computes."""
+    return sha256(to_json(entry.models))
 
 
 def launch_day(ctx: Context) -> date:

@@ -75,6 +75,8 @@ class ObjectStore:
                 if _status(error) not in (409, 412):
                     doubtful = doubtful or _is_transient(error)
                     raise
+                if _status(error) == 412 and not doubtful:
+                    return False
                 return self._is_mine(key, data, doubtful)
             except CONNECTION_ERRORS:
                 doubtful = True

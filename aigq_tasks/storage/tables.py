@@ -20,6 +20,9 @@ def to_parquet(df: pd.DataFrame) -> bytes:
     """
     if df.index.names != [None]:
         raise ValueError(f"index {df.index.names} would be lost: reset it into columns")
+    for name, dtype in df.dtypes.items():
+        if isinstance(dtype, pd.DatetimeTZDtype):
+            raise ValueError(f"column '{name}' has a time zone: times are naive UTC")
     table = pa.Table.from_pandas(df, preserve_index=False)
     stored = pa.schema([(field.name, _stored_type(field)) for field in table.schema])
     table = table.cast(stored).combine_chunks()  # how `df` came about must not show in the bytes
@@ -35,8 +38,6 @@ def from_parquet(data: bytes) -> pd.DataFrame:
 
 def _stored_type(field: "pa.Field[pa.DataType]") -> pa.DataType:
     if isinstance(field.type, pa.TimestampType):
-        if field.type.tz is not None:
-            raise ValueError(f"column '{field.name}' has a time zone: times are naive UTC")
         return pa.timestamp("us")
     if isinstance(field.type, pa.DictionaryType):  # pandas' category
         return cast("pa.DataType", field.type.value_type)

@@ -1,0 +1,61 @@
+# AIGQ on one machine. `make setup demo` is all a first look needs.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# pip's own settings say where wheels lie; uv does not read them, so it is told here.
+ifdef PIP_FIND_LINKS
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+endif
+export UV_LINK_MODE ?= copy
+
+.DEFAULT_GOAL := help
+.PHONY: help setup system demo up down test lint bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## the virtual environment with everything in it (again only when the pins change)
+
+$(READY): requirements.lock pyproject.toml | system
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet uv
+	$(BIN)/python -m uv pip install --python $(BIN)/python --compile-bytecode -r requirements.lock
+	$(BIN)/python -m uv pip install --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+system:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is needed: install the Debian packages python3.11 and python3.11-venv, or set PYTHON" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "the Debian package python3.11-venv is needed: apt-get install python3.11-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
+	  then apt-get update -qq && apt-get install -y -qq libgomp1; \
+	  else echo "LightGBM needs the Debian package libgomp1: sudo apt-get install libgomp1" >&2; exit 1; fi; }
+
+demo: setup ## start the services, bootstrap, run days through Airflow, show what came out
+	$(BIN)/aigq demo
+
+up: setup ## start the services and wait until they are healthy
+	$(BIN)/aigq up
+
+down: setup ## stop them all
+	$(BIN)/aigq down
+
+test: setup ## every test; those that need servers start their own
+	$(BIN)/python -m pytest
+
+lint: setup ## ruff, mypy and the import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup ## the benchmarks, one after the other
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+clean: ## stop the services, delete their state and all caches (the environment stays)
+	@if [ -x $(BIN)/aigq ]; then $(BIN)/aigq down; fi
+	rm -rf .state build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

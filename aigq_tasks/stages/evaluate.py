@@ -1,0 +1,255 @@
+"""Stage `evaluate`: the challenger, its rivals and the classic sources on the day's held-out users.
+
+Truth is what a held-out user searched or clicked among the hints on D. Every arm sees that user's
+behaviours before D only; the classic sources and the click model are those of the release that
+served D, and the challenger was trained without any row of a held-out user's D (see
+`samples.holdout`). So no label leaks into any arm.
+"""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from aigq_tasks.context.prompt import Histories
+from aigq_tasks.logs.behaviours import hint_clicks
+from aigq_tasks.samples.holdout import held_out
+from aigq_tasks.stages.context import Context
+from aigq_tasks.stages.generation import generate, prompts_at
+from aigq_tasks.stages.reading import (
+    BEHAVIOUR_TABLES,
+    live_entry,
+    log_window,
+    model,
+    need,
+    read_behaviours,
+    read_logs,
+    read_users,
+    release_digest,
+    table,
+    window_digest,
+)
+from aigq_tasks.stages.runner import StageOutput
+from aigq_tasks.stages.serving import classic_sources, classifier
+from aigq_tasks.stages.u2q import generation_config
+from aigq_tasks.storage.canonical import to_json
+from aigq_tasks.storage.manifests import Manifest
+from aigq_tasks.storage.tables import to_parquet
+
+COLD_EVENTS = 10  # a user with fewer behaviours before the day is cold
+Truth = dict[str, set[str]]
+Lists = dict[str, list[str]]
+
+
+class EvaluateStage:
+    """Per-user scores and their means, for every arm and segment."""
+
+    name = "evaluate"
+    needs: tuple[str, ...] = ("s3", "mlflow")
+
+    def inputs(self, ctx: Context, day: date) -> dict[str, str]:
+        return {
+            "policy": need(ctx, "policy", day).digest,
+            "release": release_digest(live_entry(ctx, day)),
+            "logs": window_digest(log_window(ctx, day)),
+        }
+
+    def config(self, ctx: Context) -> dict[str, Any]:
+        return generation_config(ctx) | {
+            "holdout": ctx.settings.samples.holdout,
+            "split_seed": ctx.settings.seed,
+            "per_source": ctx.settings.recall.per_source,
+        }
+
+    def compute(self, ctx: Context, day: date) -> StageOutput:
+        case = held_out_case(ctx, day)
+        entry = live_entry(ctx, day)
+        policies = {
+            "challenger": need(ctx, "policy", day),
+            "champion": model(ctx, entry, "direct"),
+            "sft": model(ctx, entry, "sft"),
+        }
+        lists = classic_lists(ctx, day, case)
+        valid: dict[str, dict[str, bool]] = {}
+        written: dict[str, tuple[Lists, dict[str, bool]]] = {}
+        for arm, manifest in policies.items():
+            if manifest.digest not in written:
+                made = generate(ctx, manifest, case.prompts)
+                written[manifest.digest] = (made.lists, made.valid)
+            lists[arm], valid[arm] = written[manifest.digest]
+        scores = score_arms(ctx, day, case, lists, valid)
+        results = summarize(scores, ctx.settings.seed)
+        metrics = _headline(results)
+        chart = _bars(results, day)
+        return StageOutput(
+            files={
+                "scores.parquet": to_parquet(scores),
+                "results.json": to_json(results),
+            },
+            metrics=metrics,
+            charts={"query_hr_30.png": chart},
+        )
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a day's evaluation asks: truth per user, prompts, and the history before the day."""
+
+    truth: Truth
+    prompts: dict[str, str]
+    history: pd.DataFrame
+
+
+def held_out_case(ctx: Context, day: date, everybody: bool = False) -> Case:
+    """The held-out users of `day` (or all, where the compared models never saw the day)."""
+    logs = read_logs(ctx, [need(ctx, "market", day)], BEHAVIOUR_TABLES)
+    truth = truth_of_day(logs, day)
+    if not everybody:
+        share, seed = ctx.settings.samples.holdout, ctx.settings.seed
+        kept = held_out(truth, day, share, seed)
+        truth = {user: queries for user, queries in truth.items() if user in kept}
+    before = log_window(ctx, day - timedelta(days=1))
+    history = read_behaviours(ctx, before)
+    users = sorted(truth)
+    profiles = read_users(ctx, before[-28:])
+    return Case(truth, prompts_at(ctx, users, profiles, Histories.of(history), day), history)
+
+
+def truth_of_day(logs: dict[str, pd.DataFrame], day: date) -> Truth:
+    """user -> normalised queries that the user searched, or clicked among the hints, on `day`."""
+    from aigq_tasks.context.queries import normalize
+
+    clicks = hint_clicks(logs)
+    today = clicks["click_time"].dt.date == day
+    asked = [logs["searches"][["user_id", "query"]], clicks.loc[today, ["user_id", "query"]]]
+    truth: Truth = {}
+    for user, query in pd.concat(asked).itertuples(index=False):
+        truth.setdefault(user, set()).add(normalize(query))
+    return dict(sorted(truth.items()))
+
+
+def classic_lists(ctx: Context, day: date, case: Case) -> dict[str, Lists]:
+    """Arms that no policy writes: the recall sources of the release that served the day, and
+    what its whole stack ranked ("production")."""
+    users, k = sorted(case.truth), ctx.settings.generation.list_length
+    sources = classic_sources(ctx, model(ctx, live_entry(ctx, day), "recall"))
+    lists: dict[str, Lists] = {}
+    for name, source in sources.items():
+        found = source.recall(users, case.history, pd.Timestamp(day), k)
+        lists[name] = {user: [query for query, _ in found[user]] for user in users}
+    ranked = table(ctx, need(ctx, "market", day), "hint_rankings").sort_values(["user_id", "rank"])
+    stack = ranked.groupby("user_id")["query"].agg(list)
+    lists["production"] = {user: stack.get(user, []) for user in users}
+    return lists
+
+
+def score_arms(
+    ctx: Context,
+    day: date,
+    case: Case,
+    lists: dict[str, Lists],
+    valid: dict[str, dict[str, bool]],
+) -> pd.DataFrame:
+    """One row per (arm, user): query_hr_10, query_hr_30, cate_hr_30, sem_sim, unique_cates,
+    valid, true_click (market only), and query_hr_30 within each segment (NaN outside of it)."""
+    from aigq_tasks.evaluation import encoder, metrics
+
+    classify = classifier(ctx, live_entry(ctx, day)).classify
+    embed = encoder.load()
+    moment = pd.Timestamp(day)
+    segments = metrics.need_segments(case.truth, case.history, moment) | metrics.user_segments(
+        case.truth, case.history, moment, min_events=COLD_EVENTS
+    )
+    users = metrics.scored_users(case.truth)
+    frames = []
+    for arm in sorted(lists):
+        own = {user: lists[arm].get(user, []) for user in users}
+        frame = pd.DataFrame(
+            {
+                "arm": arm,
+                "user_id": users,
+                "query_hr_10": metrics.query_hit(own, case.truth, 10),
+                "query_hr_30": metrics.query_hit(own, case.truth, 30),
+                "cate_hr_30": metrics.category_hit(own, case.truth, 30, classify),
+                "sem_sim": metrics.semantic_similarity(own, case.truth, 30, embed),
+                "unique_cates": metrics.unique_categories(own, 30, classify),
+                "valid": _valid(users, own, valid.get(arm)),
+            }
+        )
+        for name, truth in sorted(segments.items()):
+            inside = pd.Series(metrics.query_hit(own, truth, 30), metrics.scored_users(truth))
+            frame[f"query_hr_30/{name}"] = frame["user_id"].map(inside).astype("float64")
+        frame["true_click"] = frame["user_id"].map(_true_clicks(ctx, day, own)).astype("float64")
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def _valid(users: list[str], lists: Lists, written: dict[str, bool] | None) -> Any:
+    """A list may be served: the policy wrote it well-formed, and every query of it is allowed."""
+    from aigq_tasks.evaluation.metrics import valid_list
+
+    servable = valid_list({user: lists[user] for user in users}, 1)
+    if written is None:
+        return servable
+    return servable * np.array([written.get(user, False) for user in users], dtype=np.float64)
+
+
+def _true_clicks(ctx: Context, day: date, lists: Lists) -> dict[str, float]:
+    from aigq_tasks.market.oracle import baskets_of_users, true_click_means
+
+    baskets = baskets_of_users(day, ctx.settings.market, ctx.settings.seed)
+    return true_click_means(lists, baskets, ctx.settings.seed)
+
+
+def summarize(scores: pd.DataFrame, seed: int) -> dict[str, dict[str, dict[str, float]]]:
+    """arm -> metric -> mean, low, high (95% bootstrap over users), n."""
+    from aigq_tasks.evaluation.intervals import bootstrap_mean_ci
+
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    for arm, rows in scores.groupby("arm", sort=True):
+        results[str(arm)] = {}
+        for metric in rows.columns.drop(["arm", "user_id"]):
+            known = rows[rows[metric].notna()]
+            if len(known) == 0:
+                continue
+            values = known[metric].to_numpy(np.float64)
+            interval = bootstrap_mean_ci(values, known["user_id"].tolist(), seed=seed)
+            results[str(arm)][metric] = {
+                "mean": round(interval.mean, 6),
+                "low": round(interval.low, 6),
+                "high": round(interval.high, 6),
+                "n": float(len(known)),
+            }
+    return results
+
+
+def _headline(results: dict[str, dict[str, dict[str, float]]]) -> dict[str, float | str]:
+    return {
+        f"{arm}/{metric}": value["mean"]
+        for arm, metrics in sorted(results.items())
+        for metric, value in sorted(metrics.items())
+    }
+
+
+def _bars(results: dict[str, dict[str, dict[str, float]]], day: date) -> bytes:
+    from aigq_tasks.evaluation.charts import hit_rate_bars
+    from aigq_tasks.evaluation.intervals import Interval
+
+    bars = {}
+    for arm, metrics in results.items():
+        value = metrics["query_hr_30"]
+        bars[arm] = Interval(value["mean"], value["low"], value["high"])
+    return hit_rate_bars(bars, title=f"Held-out users on {day}", ylabel="Query HR@30")
+
+
+def policy_scores(scores: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """The rows of one arm in user order."""
+    return scores[scores["arm"] == arm].sort_values("user_id", ignore_index=True)
+
+
+def evaluated(ctx: Context, day: date) -> tuple[Manifest, pd.DataFrame]:
+    """The day's evaluation and its per-user scores."""
+    manifest = need(ctx, "evaluate", day)
+    return manifest, table(ctx, manifest, "scores")

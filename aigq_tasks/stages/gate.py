@@ -1,0 +1,72 @@
+"""Stage `gate`: may the challenger and the day's click model go live?"""
+
+from datetime import date
+from typing import Any
+
+import pandas as pd
+
+from aigq_tasks.stages.context import Context
+from aigq_tasks.stages.evaluate import evaluated, policy_scores
+from aigq_tasks.stages.reading import need, record
+from aigq_tasks.stages.runner import StageOutput
+from aigq_tasks.storage.canonical import to_json
+
+
+class GateStage:
+    """Verdict with reasons. Rejected: the champion carries on."""
+
+    name = "gate"
+    needs: tuple[str, ...] = ("s3", "mlflow")
+
+    def inputs(self, ctx: Context, day: date) -> dict[str, str]:
+        return {
+            "evaluate": need(ctx, "evaluate", day).digest,
+            "ctr": need(ctx, "ctr", day).digest,
+        }
+
+    def config(self, ctx: Context) -> dict[str, Any]:
+        ctr = ctx.settings.ctr
+        return {
+            "seed": ctx.settings.seed,
+            "auc_floor": ctr.auc_floor,
+            "ece_ceiling": ctr.ece_ceiling,
+            **ctx.settings.gate.model_dump(),
+        }
+
+    def compute(self, ctx: Context, day: date) -> StageOutput:
+        import json
+
+        from aigq_tasks.evaluation.gates import GateLimits, decide
+        from ctr_model.validate import sanity
+
+        _, scores = evaluated(ctx, day)
+        validation = record(ctx, need(ctx, "ctr", day), "validation.json")
+        ctr = ctx.settings.ctr
+        faults = sanity(validation, ctr.auc_floor, ctr.ece_ceiling)
+        challenger = policy_scores(scores, "challenger")
+        verdict = decide(
+            _list_scores(challenger),
+            _list_scores(policy_scores(scores, "champion")),
+            faults,
+            GateLimits(**ctx.settings.gate.model_dump(), seed=ctx.settings.seed),
+            challenger["user_id"].tolist(),
+        )
+        written = json.loads(verdict.to_json()) | {"ctr_faults": list(faults)}
+        return StageOutput(
+            files={"verdict.json": to_json(written)},
+            metrics={"accepted": float(verdict.accepted)},
+            tags={
+                "verdict": "accepted" if verdict.accepted else "rejected",
+                "reasons": "; ".join(verdict.reasons),
+            },
+        )
+
+
+def _list_scores(rows: pd.DataFrame) -> Any:
+    from aigq_tasks.evaluation.gates import ListScores
+
+    return ListScores(
+        query_hit=rows["query_hr_30"].to_numpy("float64"),
+        unique_categories=rows["unique_cates"].to_numpy("float64"),
+        valid_list=rows["valid"].to_numpy("float64"),
+    )

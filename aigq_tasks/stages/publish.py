@@ -1,0 +1,56 @@
+"""Stage `publish`: the one step that makes a day visible (DESIGN 6)."""
+
+import getpass
+import os
+from datetime import date
+
+from aigq_tasks.errors import AigqError
+from aigq_tasks.stages.context import Context
+from aigq_tasks.stages.reading import live_entry, need, record
+from aigq_tasks.stages.release import publish_release
+from aigq_tasks.stages.runner import preflight
+from aigq_tasks.storage.ledger import Entry
+
+DAILY_STAGES = ("market", "ctr", "recall", "samples", "policy", "evaluate", "gate", "u2q")
+
+
+def publish(ctx: Context, day: date, why: str = "daily run") -> Entry:
+    """Load the day's u2q cache and append the day's release to the ledger.
+
+    A rejected challenger leaves the parent's policy in place; an insane click model leaves the
+    parent's click model. Run again: nothing happens.
+    """
+    preflight(("s3", "valkey"), ctx)
+    manifests = {stage: need(ctx, stage, day) for stage in DAILY_STAGES}
+    verdict = record(ctx, manifests["gate"], "verdict.json")
+    parent = live_entry(ctx, day)
+    models = dict(parent.models)
+    models |= {"recall": manifests["recall"].digest, "u2q": manifests["u2q"].digest}
+    if verdict["accepted"]:
+        models["direct"] = manifests["policy"].digest
+    if not verdict["ctr_faults"]:
+        models["ctr"] = manifests["ctr"].digest
+    entry = Entry(
+        day=day,
+        revision=manifests["u2q"].revision,
+        parent=parent.number,
+        manifests={stage: manifest.digest for stage, manifest in sorted(manifests.items())},
+        models=models,
+        verdict="accepted" if verdict["accepted"] else "rejected",
+        code=ctx.code_digest(),
+        config=ctx.config_digest(),
+        who=publisher(),
+        why=why,
+    )
+    return publish_release(ctx, entry)
+
+
+def publisher() -> str:
+    """Who publishes: the Airflow run if there is one, else the system user."""
+    run = os.environ.get("AIGQ_RUN_ID")
+    if run:
+        return f"airflow {run}"
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        raise AigqError("no user name for the ledger: set the variable USER") from None

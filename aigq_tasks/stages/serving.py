@@ -1,0 +1,138 @@
+"""The production stack of a release, put together from its manifests: recall, then click model.
+
+The market serves its home-page requests with it, `aigq hints` answers with it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from aigq_tasks.logs.behaviours import with_late_clicks
+from aigq_tasks.stages.context import Context
+from aigq_tasks.stages.reading import (
+    BEHAVIOUR_TABLES,
+    behaviours,
+    files,
+    log_window,
+    model,
+    read_logs,
+    table,
+)
+from aigq_tasks.storage.ledger import Entry
+from aigq_tasks.storage.manifests import Manifest
+
+if TYPE_CHECKING:
+    from aigq_tasks.evaluation.category import CategoryClassifier
+    from aigq_tasks.recall.stack import Source
+    from ctr_model.features import FeatureBuilder
+    from ctr_model.model import CtrModel
+
+
+@dataclass(frozen=True)
+class ReleaseStack:
+    """A release's recall sources and click model over the users' state at the start of a day."""
+
+    sources: "tuple[Source, ...]"
+    builder: "FeatureBuilder"
+    click: "CtrModel | None"
+    history: pd.DataFrame
+    as_of: pd.Timestamp
+    per_source: int
+
+    def rank(self, users: Sequence[str]) -> pd.DataFrame:
+        """user_id, rank, query, source, rank_score: what production ranks for each user."""
+        from aigq_tasks.recall.stack import HintStack
+
+        score = self._score if self.click else None
+        stack = HintStack(self.sources, score, self.per_source)
+        return stack.rank(users, self.history, self.as_of)
+
+    def features(
+        self, users: pd.Series, queries: pd.Series, positions: pd.Series
+    ) -> pd.DataFrame:
+        """The click model's features of shown hints, float32, one column per feature."""
+        from ctr_model.features import FEATURES
+
+        rows = self.builder.pairs(
+            users.tolist(), queries.tolist(), positions.to_numpy(dtype=np.int64)
+        )
+        return pd.DataFrame(rows, columns=list(FEATURES))
+
+    def _score(self, users: Sequence[str], queries: Sequence[str]) -> "np.ndarray":
+        from ctr_model.model import score
+
+        assert self.click is not None  # noqa: S101 - rank() asks only when there is one
+        return score(self.click, self.builder, users, queries)
+
+
+def load_release_stack(ctx: Context, entry: Entry, day: date) -> ReleaseStack:
+    """The stack of a release as it serves `day`: it knows the log up to the day before."""
+    logs = read_logs(ctx, log_window(ctx, day - timedelta(days=1)), BEHAVIOUR_TABLES)
+    history = behaviours(logs)
+    click = click_model(ctx, model(ctx, entry, "ctr")) if "ctr" in entry.models else None
+    return ReleaseStack(
+        sources=recall_sources(ctx, entry),
+        builder=_builder(ctx, logs, history, day, entry),
+        click=click,
+        history=history,
+        as_of=pd.Timestamp(day),
+        per_source=ctx.settings.recall.per_source,
+    )
+
+
+def recall_sources(ctx: Context, entry: Entry) -> "tuple[Source, ...]":
+    """The release's sources in a fixed order, u2q first once there is one."""
+    from aigq_tasks.recall.u2q import U2qSource
+
+    classic = tuple(classic_sources(ctx, model(ctx, entry, "recall")).values())
+    if "u2q" not in entry.models:
+        return classic
+    return U2qSource(table(ctx, model(ctx, entry, "u2q"), "u2q")), *classic
+
+
+def classic_sources(ctx: Context, recall: Manifest) -> "dict[str, Source]":
+    """Popularity, co-click, own-history and EBR of one `recall` result, by name."""
+    from aigq_tasks.recall.coclick import CoClick
+    from aigq_tasks.recall.ebr import Ebr
+    from aigq_tasks.recall.own_history import OwnHistory
+    from aigq_tasks.recall.popularity import Popularity
+
+    kinds = (Popularity, CoClick, OwnHistory, Ebr)
+    return {kind.name: kind.from_files(files(ctx, recall, f"{kind.name}/")) for kind in kinds}
+
+
+def click_model(ctx: Context, manifest: Manifest) -> "CtrModel":
+    """The click model that a `ctr` result holds."""
+    from ctr_model.model import CtrModel
+
+    return CtrModel.from_files(files(ctx, manifest))
+
+
+def classifier(ctx: Context, entry: Entry) -> "CategoryClassifier":
+    """The leaf-category classifier that a release was made with."""
+    from aigq_tasks.evaluation.category import CategoryClassifier
+
+    return CategoryClassifier.from_files(files(ctx, model(ctx, entry, "categories")))
+
+
+def snapshot(ctx: Context, day: date, entry: Entry) -> "FeatureBuilder":
+    """The click model's view of all users at the start of `day`."""
+    logs = read_logs(ctx, log_window(ctx, day - timedelta(days=1)), BEHAVIOUR_TABLES)
+    return _builder(ctx, logs, behaviours(logs), day, entry)
+
+
+def _builder(
+    ctx: Context, logs: dict[str, pd.DataFrame], history: pd.DataFrame, day: date, entry: Entry
+) -> "FeatureBuilder":
+    from ctr_model.features import FeatureBuilder
+
+    categories = classifier(ctx, entry)
+    categories.classify(history["content"].unique().tolist())  # one batch fills the memo
+    shown = with_late_clicks(logs["hint_impressions"], logs["late_clicks"])
+    return FeatureBuilder.from_behaviours(
+        history, shown, pd.Timestamp(day), lambda query: categories.classify([query])[0]
+    )

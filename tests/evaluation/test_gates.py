@@ -1,0 +1,135 @@
+import json
+
+import numpy as np
+import pytest
+
+from aigq_tasks.errors import AigqError
+from aigq_tasks.evaluation.gates import Check, GateLimits, ListScores, decide
+
+LIMITS = GateLimits(margin=0.01, max_drop=0.03, min_valid_rate=0.95, min_diversity=0.8)
+
+
+def scores(hits: int, users: int = 1000, categories: float = 10.0, valid: int = 1000) -> ListScores:
+    """`hits` of `users` hit (the first ones), `valid` of 1,000 lists valid."""
+    return ListScores(
+        query_hit=(np.arange(users) < hits).astype(np.float64),
+        unique_categories=np.full(users, categories),
+        valid_list=(np.arange(1000) < valid).astype(np.float64),
+    )
+
+
+def failed(verdict_checks: tuple[Check, ...]) -> list[str]:
+    return [check.name for check in verdict_checks if not check.passed]
+
+
+def test_an_equal_challenger_is_accepted_with_every_figure() -> None:
+    verdict = decide(scores(400), scores(400), [], LIMITS)
+    assert verdict.accepted
+    assert [check.name for check in verdict.checks] == [
+        "user_days",
+        "query_hr_difference_high",
+        "query_hr_difference",
+        "valid_list_rate",
+        "unique_categories",
+        "ctr_model_faults",
+    ]
+    assert len(verdict.reasons) == len(verdict.checks)
+
+
+def test_a_small_but_certain_loss_is_statistically_worse() -> None:
+    # 20 of 1,000 users lose their hit: difference -0.02, standard error sqrt(.02 * .98 / 1000)
+    # = 0.0044, upper limit about -0.02 + 1.96 * 0.0044 = -0.011 < -margin; the cap is not reached.
+    verdict = decide(scores(380), scores(400), [], LIMITS)
+    assert not verdict.accepted
+    assert failed(verdict.checks) == ["query_hr_difference_high"]
+    high = verdict.checks[1].value
+    assert high == pytest.approx(-0.0113, abs=0.0012)
+    (reason,) = verdict.reasons
+    assert f"{high:+.4f}" in reason
+    assert "challenger 0.3800, champion 0.4000" in reason
+
+
+def test_the_same_loss_within_a_wider_margin_is_accepted() -> None:
+    wide = GateLimits(margin=0.02, max_drop=0.03, min_valid_rate=0.95)
+    assert decide(scores(380), scores(400), [], wide).accepted
+
+
+def test_an_uncertain_but_large_drop_meets_the_hard_cap() -> None:
+    # 40 users: 2 lose, 0 gain; difference -0.05, and 13 % of resamples draw neither loser
+    # (0.95 ** 40), so the upper limit is 0 while the mean is beyond -0.03.
+    verdict = decide(scores(14, users=40), scores(16, users=40), [], LIMITS)
+    assert failed(verdict.checks) == ["query_hr_difference"]
+    assert verdict.checks[1].value == 0.0
+    assert verdict.checks[2].value == pytest.approx(-0.05)
+
+
+def test_a_better_challenger_is_accepted() -> None:
+    assert decide(scores(450), scores(400), [], LIMITS).accepted
+
+
+def test_valid_list_floor_is_inclusive() -> None:
+    assert decide(scores(400, valid=950), scores(400), [], LIMITS).accepted
+    verdict = decide(scores(400, valid=949), scores(400), [], LIMITS)
+    assert failed(verdict.checks) == ["valid_list_rate"]
+    assert verdict.reasons == ("valid lists: 0.9490, below 0.9500",)
+
+
+def test_diversity_is_relative_to_the_champion() -> None:
+    # floor = 0.8 * 10 = 8
+    assert decide(scores(400, categories=8.0), scores(400), [], LIMITS).accepted
+    verdict = decide(scores(400, categories=7.9), scores(400), [], LIMITS)
+    assert failed(verdict.checks) == ["unique_categories"]
+    assert verdict.reasons == (
+        "unique categories: 7.90, below 8.00 (0.80 of the champion's 10.00)",
+    )
+
+
+def test_ctr_faults_are_passed_on() -> None:
+    verdict = decide(scores(400), scores(400), ["AUC 0.49 below 0.55", "ECE 0.2"], LIMITS)
+    assert failed(verdict.checks) == ["ctr_model_faults"]
+    assert verdict.reasons == ("CTR model: AUC 0.49 below 0.55; ECE 0.2",)
+
+
+def test_the_first_release_has_no_champion_but_floors() -> None:
+    assert decide(scores(0), None, [], LIMITS).accepted
+    verdict = decide(scores(0, valid=10), None, ["no clicks"], LIMITS)
+    assert failed(verdict.checks) == ["valid_list_rate", "ctr_model_faults"]
+
+
+@pytest.mark.parametrize("users", [0, 29])
+def test_too_few_user_days_prove_nothing(users: int) -> None:
+    verdict = decide(scores(9, users=users), scores(9, users=users), [], LIMITS)
+    assert "user_days" in failed(verdict.checks)
+    assert verdict.reasons[0] == f"scored user-days: {users}, below 30"
+
+
+def test_days_of_one_user_are_clustered() -> None:
+    # Ten users with 100 days each: one user of ten loses 20 hits. By user the loss is one
+    # accident in ten (the upper limit is 0); by day it would look certain.
+    challenger, champion = scores(380), scores(400)
+    users = [f"u{i // 100}" for i in range(1000)]
+    assert decide(challenger, champion, [], LIMITS, users).accepted
+    assert not decide(challenger, champion, [], LIMITS).accepted
+
+
+def test_arms_that_do_not_pair_up_are_an_error() -> None:
+    with pytest.raises(AigqError, match="same truth"):
+        decide(scores(400, users=999), scores(400), [], LIMITS)
+
+
+def test_json_is_canonical() -> None:
+    verdict = decide(scores(400), scores(400), ["stale"], GateLimits())
+    text = verdict.to_json()
+    again = decide(scores(400), scores(400), ["stale"], GateLimits()).to_json()
+    assert text == again
+    parsed = json.loads(text)
+    assert text == json.dumps(parsed, sort_keys=True, separators=(",", ":"))
+    assert parsed["accepted"] is False
+    assert parsed["reasons"] == ["CTR model: stale"]
+    assert parsed["checks"][-1] == {
+        "limit": 0,
+        "name": "ctr_model_faults",
+        "passed": False,
+        "value": 1,
+    }
+    assert parsed["checks"][0] == {"floor": 30, "name": "user_days", "passed": True, "value": 1000}

@@ -1,0 +1,144 @@
+from typing import Any
+
+import pytest
+import torch  # noqa: TID253
+from transformers import (  # noqa: TID253
+    AutoModelForCausalLM,
+    GPT2Config,
+    LlamaConfig,
+    MistralConfig,
+    Qwen3Config,
+)
+
+from aigq_tasks.policy.generate import ListRules, Sampling, Spelling, decode, generate_lists
+from aigq_tasks.policy.parse import ListFormat
+
+SAMPLING = Sampling(temperature=1.0, top_k=100)
+
+
+@pytest.mark.parametrize("family", [Qwen3Config, GPT2Config, LlamaConfig, MistralConfig])
+def test_greedy_decoding_of_a_padded_batch_equals_transformers_own(
+    policy: Any, prompts: list[str], family: Any
+) -> None:
+    """Rotary and learned (GPT-2) positions, and a window shorter than the prompts (Mistral)."""
+    _, tokenizer = policy()
+    config = family(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        initializer_range=0.5,  # large, so that every position makes a difference
+        pad_token_id=1,
+        eos_token_id=2,
+    )
+    if family is not GPT2Config:
+        config.num_key_value_heads, config.head_dim, config.intermediate_size = 2, 16, 64
+    if family is MistralConfig:
+        config.sliding_window = 6
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    ids = tokenizer(prompts)["input_ids"]
+    written = decode(model, ids, tokenizer.eos_token_id, max_new_tokens=12)
+    for prompt, completion in zip(ids, written, strict=True):
+        alone = model.generate(torch.tensor([prompt]), max_new_tokens=12, do_sample=False)
+        assert completion == alone[0, len(prompt) :].tolist()
+
+
+def test_equal_prompts_share_a_prefill_and_are_drawn_apart(policy: Any, prompts: list[str]) -> None:
+    model, tokenizer = policy()
+    ids = tokenizer(prompts)["input_ids"]
+    rows = [ids[i] for i in (2, 0, 0, 2, 1, 0)]
+    eos = tokenizer.eos_token_id
+    greedy = decode(model, rows, eos, max_new_tokens=6)
+    assert greedy == [decode(model, [row], eos, max_new_tokens=6)[0] for row in rows]
+    generator = torch.Generator().manual_seed(0)
+    drawn = decode(model, rows, eos, max_new_tokens=6, sampling=SAMPLING, generator=generator)
+    assert len({tuple(drawn[i]) for i in (1, 2, 5)}) == 3
+
+
+def test_sampling_draws_from_the_top_k_only(policy: Any, prompts: list[str]) -> None:
+    model, tokenizer = policy()
+    ids = tokenizer(prompts)["input_ids"]
+    one = decode(model, ids, tokenizer.eos_token_id, max_new_tokens=8, sampling=Sampling(1.0, 1))
+    assert one == decode(model, ids, tokenizer.eos_token_id, max_new_tokens=8)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_rules_hold_for_a_model_that_knows_nothing(
+    policy: Any, prompts: list[str], seed: int
+) -> None:
+    model, tokenizer = policy(seed)
+    lists = generate_lists(model, tokenizer, prompts * 4, 5, SAMPLING, seed, max_query_tokens=3)
+    for parsed in lists:
+        assert parsed.valid
+        assert len(parsed.queries) == 5
+        queries = [query.replace(" ", "") for query in parsed.queries]
+        assert len(set(queries)) == 5
+        assert max(parsed.spans.count(j) for j in range(5)) <= 3
+
+
+def test_no_query_repeats_in_whatever_tokens(policy: Any) -> None:
+    model, tokenizer = policy()
+    fmt = ListFormat.of(tokenizer)
+    spelling = Spelling(tokenizer, fmt, model.config.vocab_size, model.device)
+    rules = ListRules(fmt, spelling, rows=2, k=4, exactly_k=True, max_query_tokens=4)
+    words = ["milk", "whole", "bread", "mi", "lk", "!"]
+    milk, whole, bread, mi, lk, mark = tokenizer.convert_tokens_to_ids(words)
+
+    def banned() -> list[set[int]]:
+        mask = rules.mask(torch.zeros(2, model.config.vocab_size)).isneginf()
+        return [{i for i in fmt.text if row[i]} for row in mask]
+
+    rules.observe([whole, milk])
+    rules.observe([milk, fmt.sep])  # row 1: "milk" is whole
+    assert banned() == [set(), {milk, mark}]  # and no query begins without a letter
+    rules.observe([fmt.sep, mi])  # row 0: "whole milk" is whole
+    assert banned() == [{mark}, {lk}]  # "whole" may come again; "mi" + "lk" would be "milk"
+    rules.observe([whole, fmt.sep])  # row 1: "mi" is whole
+    assert banned() == [{milk}, {milk, mi, mark}]
+    rules.observe([mi, bread])  # row 0: "whole mi"
+    assert banned() == [{lk}, set()]
+    rules.observe([fmt.sep, fmt.sep])
+    rules.observe([bread, whole])
+    assert banned() == [set(), set()]  # "bread milk" does not begin like "whole milk"
+
+
+def test_the_end_waits_for_k_queries_unless_the_model_may_stop(
+    policy: Any, prompts: list[str]
+) -> None:
+    model, tokenizer = policy(1)
+    with torch.no_grad():  # a model that wants nothing but to end
+        model.lm_head.weight[tokenizer.eos_token_id] *= 200
+    fixed = generate_lists(model, tokenizer, prompts, 4, SAMPLING, max_query_tokens=2)
+    free = generate_lists(
+        model, tokenizer, prompts, 4, SAMPLING, max_query_tokens=2, exactly_k=False
+    )
+    assert all(parsed.reason != "truncated" for parsed in fixed + free)
+    assert {parsed.spans.count(-1) for parsed in fixed} == {4}  # three separators and the end
+    assert min(len(parsed.queries) for parsed in free) < 4
+
+
+def test_lists_come_in_the_order_of_the_prompts_whatever_the_batches(
+    policy: Any, prompts: list[str]
+) -> None:
+    model, tokenizer = policy()
+    together = generate_lists(model, tokenizer, prompts, 3)
+    for batch_size in (1, 3):
+        assert generate_lists(model, tokenizer, prompts, 3, batch_size=batch_size) == together
+    assert generate_lists(model, tokenizer, [], 3) == []
+
+
+def test_the_seed_decides(policy: Any, prompts: list[str]) -> None:
+    model, tokenizer = policy()
+    first, again, other = (
+        generate_lists(model, tokenizer, prompts, 5, SAMPLING, seed=seed) for seed in (3, 3, 4)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_the_training_mode_is_left_as_it_was(policy: Any, prompts: list[str]) -> None:
+    model, tokenizer = policy()
+    model.train()
+    generate_lists(model, tokenizer, prompts, 2)
+    assert model.training

@@ -1,0 +1,114 @@
+from typing import Any
+
+import pytest
+import torch  # noqa: TID253
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aigq_tasks.policy.il_grpo import (
+    group_normalize,
+    list_advantages,
+    pad_segments,
+    scatter_advantages,
+)
+from aigq_tasks.policy.parse import parse_completions
+
+NAN = float("nan")
+
+
+def test_statistics_are_over_the_rollouts_that_have_the_position() -> None:
+    rewards = torch.tensor([[1.0, 4.0, 7.0], [2.0, NAN, NAN], [3.0, 6.0, NAN]])
+    # Position 0: μ = 2, σ = sqrt((1 + 0 + 1) / 3) = 0.8164966, so ∓1 / (0.8164966 + 0.0001).
+    # Position 1: μ = 5, σ = 1 over two holders, so ∓1 / 1.0001. Position 2: one holder alone: 0.
+    a, b = 1 / (0.8164966 + 1e-4), 1 / 1.0001
+    expected = torch.tensor([[-a, -b, 0.0], [0.0, 0.0, 0.0], [a, b, 0.0]])
+    torch.testing.assert_close(group_normalize(rewards, group_size=3), expected)
+
+
+def test_groups_do_not_see_each_other() -> None:
+    rewards = torch.tensor([[0.0], [2.0], [10.0], [14.0]])
+    # Group 1: μ = 1, σ = 1. Group 2: μ = 12, σ = 2.
+    expected = torch.tensor([[-1 / 1.5], [1 / 1.5], [-2 / 2.5], [2 / 2.5]])
+    torch.testing.assert_close(group_normalize(rewards, group_size=2, eps=0.5), expected)
+
+
+@given(st.lists(st.floats(-5, 5, width=32), min_size=2, max_size=8), st.floats(-5, 5, width=32))
+def test_a_shift_of_all_rewards_changes_nothing_and_advantages_sum_to_zero(
+    values: list[float], shift: float
+) -> None:
+    rewards = torch.tensor(values, dtype=torch.float64)[:, None]
+    advantages = group_normalize(rewards, len(values))
+    moved = group_normalize(rewards + shift, len(values))
+    torch.testing.assert_close(advantages, moved, atol=1e-5, rtol=1e-5)
+    assert advantages.sum().abs() < 1e-4
+
+
+def test_equal_rewards_are_no_advantage() -> None:
+    assert not group_normalize(torch.full((7, 1), 0.1), group_size=7).abs().gt(1e-9).any()
+
+
+def test_advantages_are_clipped_after_the_parts_are_added() -> None:
+    queries = torch.tensor([[0.0], [2.0]])  # normalised: ∓1 / 1.0001 ≈ ∓0.9999
+    sequence = torch.tensor([0.0, 2.0])
+    slots, structure = list_advantages(queries, sequence, 2, sequence_weight=0.5, bound=1.2)
+    torch.testing.assert_close(slots, torch.tensor([[-1.2], [1.2]]))  # 0.9999 · 1.5 ≈ 1.4999
+    torch.testing.assert_close(structure, torch.tensor([-0.5 / 1.0001, 0.5 / 1.0001]))
+
+
+def test_scatter_reads_the_segment_of_each_token() -> None:
+    slots = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    segments = pad_segments([[0, 0, -1, 1], [1]], length=5)
+    expected = torch.tensor([[1.0, 1.0, 9.0, 2.0, 9.0], [4.0, 8.0, 8.0, 8.0, 8.0]])
+    assert scatter_advantages(slots, torch.tensor([9.0, 8.0]), segments).equal(expected)
+
+
+def test_from_token_ids_to_the_table_of_token_advantages(policy: Any) -> None:
+    """Two prompts, three rollouts each, lists of different length, one of them malformed."""
+    _, tokenizer = policy()
+    texts = [
+        "whole milk<sep>tea<eos>",
+        "bread<eos>",
+        "beer<sep>rye bread<sep>eggs<eos>",
+        "tea<eos>",
+        "milk<sep>eggs<eos>",
+        "eggs<sep><sep>dark rye<eos>",  # the empty query is dropped, "dark rye" is query 1
+    ]
+    lists = parse_completions([tokenizer(t)["input_ids"] for t in texts], tokenizer, 3)
+    query = [[1.0, 0.5, NAN], [2.0, NAN, NAN], [3.0, 1.5, 9.0]]
+    query += [[1.0, NAN, NAN], [1.0, 0.0, NAN], [4.0, 2.0, NAN]]
+    sequence = [0.0, 3.0, 3.0, 1.0, 1.0, 0.0]
+
+    slots, structure = list_advantages(
+        torch.tensor(query), torch.tensor(sequence), 3, sequence_weight=0.5, bound=5.0
+    )
+    table = scatter_advantages(slots, structure, pad_segments([p.spans for p in lists], 7))
+
+    # Group 1. Sequence: μ = 2, σ = √2: −1.41421, 0.70711, 0.70711; times λ = 0.5:
+    #   −0.70711, 0.35355, 0.35355.
+    # Position 0: μ = 2, σ = 0.81650: −1.22474, 0, 1.22474. Position 1 (rollouts 1 and 3):
+    #   μ = 1, σ = 0.5: −1, 1. Position 2: rollout 3 alone: 0.
+    # Group 2. Sequence: μ = 2/3, σ = 0.47140: 0.70711, 0.70711, −1.41421; times λ:
+    #   0.35355, 0.35355, −0.70711.
+    # Position 0: μ = 2, σ = √2: −0.70711, −0.70711, 1.41421. Position 1 (rollouts 5 and 6):
+    #   −1, 1.
+    # Token = query part + sequence part; structure and padding = sequence part.
+    expected = [
+        # whole    milk      <sep>     tea       <eos>     pad       pad
+        [-1.93185, -1.93185, -0.70711, -1.70711, -0.70711, -0.70711, -0.70711],
+        # bread   <eos>    pad ...
+        [0.35355, 0.35355, 0.35355, 0.35355, 0.35355, 0.35355, 0.35355],
+        # beer    <sep>    rye      bread    <sep>    eggs     <eos>
+        [1.57829, 0.35355, 1.35355, 1.35355, 0.35355, 0.35355, 0.35355],
+        # tea      <eos>    pad ...
+        [-0.35355, 0.35355, 0.35355, 0.35355, 0.35355, 0.35355, 0.35355],
+        # milk     <sep>    eggs      <eos>    pad ...
+        [-0.35355, 0.35355, -0.64645, 0.35355, 0.35355, 0.35355, 0.35355],
+        # eggs    <sep>     <sep>     dark     rye      <eos>     pad
+        [0.70711, -0.70711, -0.70711, 0.29289, 0.29289, -0.70711, -0.70711],
+    ]
+    torch.testing.assert_close(table, torch.tensor(expected), atol=5e-4, rtol=0)  # ε = 1e-4
+
+
+def test_a_rollout_group_must_be_whole() -> None:
+    with pytest.raises(RuntimeError):
+        group_normalize(torch.zeros(5, 1), group_size=2)

@@ -1,0 +1,198 @@
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch  # noqa: TID253
+from datasets import Dataset
+from trl import GRPOConfig, GRPOTrainer  # noqa: TID253
+
+from aigq_tasks.errors import AigqError
+from aigq_tasks.policy.backbone import save_policy
+from aigq_tasks.policy.il_sft import train_il_sft
+from aigq_tasks.policy.parse import parse_completions
+from aigq_tasks.policy.rewards import FloatArray, RewardConfig, rouge_l
+from aigq_tasks.policy.trainer import ILGRPOTrainer, train_il_grpo
+from aigq_tasks.policy.training import GrpoConfig, PolicySample, SftConfig, trl_arguments
+
+
+def likes_tea(user_ids: Sequence[str], queries: Sequence[str]) -> FloatArray:
+    return np.array([0.25 if query == "tea" else 0.0 for query in queries])
+
+
+def letters(user_ids: Sequence[str], queries: Sequence[str]) -> FloatArray:
+    return np.array([min(len(query), 20) / 100 for query in queries])
+
+
+@pytest.fixture
+def samples(prompts: list[str]) -> list[PolicySample]:
+    lists = [["whole milk", "tea"], ["beer"], ["rye bread", "eggs", "milk"], ["free range eggs"]]
+    return [
+        PolicySample(f"u{i}", prompt, queries)
+        for i, (prompt, queries) in enumerate(zip(prompts, lists, strict=True))
+    ]
+
+
+@pytest.fixture
+def warm(policy: Any, prompts: list[str]) -> Callable[[], tuple[Any, Any]]:
+    """warm() -> a policy that has seen lists of one to three queries: it writes well-formed
+    lists more often than not, and has no favourite."""
+    draw = random.Random(0)
+    queries = ["whole milk", "tea", "beer", "rye bread", "eggs", "dark bread", "free range eggs"]
+    seen = [
+        PolicySample("u", prompt, draw.sample(queries, draw.randint(1, 3)))
+        for prompt in prompts * 16
+    ]
+
+    def build() -> tuple[Any, Any]:
+        model, tokenizer = policy()
+        train_il_sft(model, tokenizer, seen, SftConfig(epochs=4, learning_rate=5e-3), seed=0)
+        return model, tokenizer
+
+    return build
+
+
+def trainer_of(policy: tuple[Any, Any], samples: list[PolicySample], folder: Path) -> ILGRPOTrainer:
+    model, tokenizer = policy
+    config = GrpoConfig(prompts_per_step=2, generations=6, list_length=2, max_new_tokens=10)
+    arguments = GRPOConfig(
+        **trl_arguments(str(folder), 0),
+        per_device_train_batch_size=12,
+        num_generations=6,
+        temperature=0.7,
+        shuffle_dataset=False,
+        remove_unused_columns=False,
+    )
+    rows = Dataset.from_list([vars(sample) for sample in samples])
+    return ILGRPOTrainer(model, arguments, rows, tokenizer, [], scorer=letters, config=config)
+
+
+def test_the_advantages_of_real_rollouts_follow_the_equations(
+    warm: Any, samples: list[PolicySample], tmp_path: Path
+) -> None:
+    trainer = trainer_of(warm(), samples, tmp_path)
+    trainer.model.train()
+    inputs = [vars(sample) for sample in samples[:2] for _ in range(6)]
+    batch = trainer._generate_and_score_completions(inputs)
+    ids, mask = batch["completion_ids"], batch["completion_mask"].bool()
+    assert batch["advantages"].shape == ids.shape
+    written = [row[own].tolist() for row, own in zip(ids, mask, strict=True)]
+    lists = parse_completions(written, trainer.processing_class, max_queries=2)
+    # Not a trivial case: lists of different length, and a malformed one.
+    assert {len(parsed.queries) for parsed in lists} >= {1, 2}
+    assert {parsed.valid for parsed in lists} == {True, False}
+
+    def query_reward(i: int, j: int) -> float:
+        query, reference = lists[i].queries[j], samples[i // 6].reference
+        click = min(4 * min(len(query), 20) / 100, 1.0)
+        rouge = rouge_l(query, reference[j]) if j < len(reference) else 0.0
+        return click + 0.3 * rouge + 0.1 * (1.0 if len(query) > 1 and query.count(" ") < 6 else 0)
+
+    def standard(value: float, values: list[float]) -> float:
+        return float((value - np.mean(values)) / (np.std(values) + 1e-4))
+
+    for i, parsed in enumerate(lists):
+        group = range(i // 6 * 6, i // 6 * 6 + 6)
+        sequence = [trainer._sequence_rewards[g].item() for g in group]
+        whole = 0.5 * standard(sequence[i % 6], sequence)
+        for t, j in enumerate(parsed.spans):
+            expected = whole
+            holders = [g for g in group if j >= 0 and len(lists[g].queries) > j]
+            if len(holders) > 1:
+                expected += standard(query_reward(i, j), [query_reward(g, j) for g in holders])
+            assert batch["advantages"][i, t].item() == pytest.approx(expected, abs=2e-3)
+
+
+def test_scores_with_a_shared_prefill_equal_those_of_trl(
+    warm: Any, samples: list[PolicySample], tmp_path: Path
+) -> None:
+    trainer = trainer_of(warm(), samples, tmp_path)
+    trainer.model.train()
+    batch = trainer._generate_and_score_completions(
+        [vars(sample) for sample in samples[1:3] for _ in range(6)]  # of different length
+    )
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+    length, keep = batch["completion_ids"].size(1), batch["completion_mask"].bool()
+    results = []
+    for cls, size in ((ILGRPOTrainer, None), (ILGRPOTrainer, 5), (GRPOTrainer, None)):
+        trainer.model.zero_grad()
+        logps, entropies, _ = cls._get_per_token_logps_and_entropies(
+            trainer, trainer.model, ids, mask, length, batch_size=size, compute_entropy=True
+        )
+        logps[keep].sum().backward()
+        gradient = trainer.model.model.layers[0].self_attn.k_proj.weight.grad.clone()
+        results.append((logps[keep].detach(), entropies[keep].detach(), gradient))
+    for ours in results[:2]:
+        torch.testing.assert_close(ours, results[2], atol=2e-4, rtol=1e-4)
+
+
+def test_the_policy_learns_what_the_reward_likes(warm: Any, samples: list[PolicySample]) -> None:
+    model, tokenizer = warm()
+    config = GrpoConfig(
+        steps=15,
+        prompts_per_step=4,
+        learning_rate=5e-3,
+        list_length=2,
+        max_new_tokens=8,
+        reward=RewardConfig(w_rouge=0.0, w_len=0.0),
+    )
+    model, history = train_il_grpo(model, tokenizer, samples, likes_tea, config, seed=0)
+    clicks = [entry["reward/ctr"] for entry in history]
+    assert len(history) == 15
+    assert np.mean(clicks[:3]) < 0.2
+    assert np.mean(clicks[-3:]) > np.mean(clicks[:3]) + 0.3
+
+
+def test_two_runs_are_equal_and_micro_batches_only_round(
+    warm: Any, samples: list[PolicySample], tmp_path: Path
+) -> None:
+    runs = []
+    for micro_batch in (0, 0, 4):
+        model, tokenizer = warm()
+        config = GrpoConfig(
+            steps=2, prompts_per_step=2, generations=4, micro_batch=micro_batch, max_new_tokens=8
+        )
+        model, history = train_il_grpo(
+            model, tokenizer, samples, letters, config, seed=1, out_dir=tmp_path
+        )
+        runs.append((save_policy(model, tokenizer), history, model))
+        assert "forward" not in vars(model)
+        assert not model.training
+    assert runs[0][:2] == runs[1][:2]
+    assert runs[0][1][0]["reward"] == runs[2][1][0]["reward"]
+    assert not [key for key in runs[0][1][0] if "time" in key or "runtime" in key]
+    for whole, split in zip(runs[0][2].parameters(), runs[2][2].parameters(), strict=True):
+        torch.testing.assert_close(whole, split, atol=2e-4, rtol=0)
+    assert list(tmp_path.iterdir()) == []  # no checkpoint, no report
+
+
+def test_the_scorer_is_called_once_per_step(warm: Any, samples: list[PolicySample]) -> None:
+    calls = []
+
+    def scorer(user_ids: Sequence[str], queries: Sequence[str]) -> FloatArray:
+        calls.append(set(user_ids))
+        return letters(user_ids, queries)
+
+    model, tokenizer = warm()
+    config = GrpoConfig(steps=3, prompts_per_step=2, generations=4, max_new_tokens=8)
+    train_il_grpo(model, tokenizer, samples, scorer, config, seed=1)
+    # Two prompts a step in the order of the samples, then from the start again.
+    assert calls == [{"u0", "u1"}, {"u2", "u3"}, {"u0", "u1"}]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (GrpoConfig(prompts_per_step=5), "4 samples do not fill"),
+        (GrpoConfig(prompts_per_step=2, generations=4, micro_batch=3), "3 does not divide"),
+    ],
+)
+def test_what_cannot_fill_a_step_is_an_error(
+    policy: Any, samples: list[PolicySample], config: GrpoConfig, message: str
+) -> None:
+    model, tokenizer = policy()
+    with pytest.raises(AigqError, match=message):
+        train_il_grpo(model, tokenizer, samples, letters, config, seed=0)
