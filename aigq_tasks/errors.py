@@ -3,3 +3,7 @@
 
 class AigqError(Exception):
     """Something the user can mend. The CLI prints it as one line and exits with code 1."""
+
+
+class OutsideTheLog(AigqError):  # noqa: N818 - a fact about the day, not a fault
+    """The log source does not cover the day. Exit code 99: the scheduler skips such a day."""

@@ -78,8 +78,8 @@ class MarketSettings(Section):
     households: int = Field(0, description="first N households by hash; 0 = all of them")
     requests_mean: float = Field(5.5, description="home-page requests before a visit, mean")
     cold_share: float = Field(0.06, description="households whose id changes every week")
-    exploration_temperature: float = Field(0.35, description="of the two exploit slots")
-    exploration_pool: int = Field(60, description="candidates an exploration slot draws from")
+    exploit_top: int = Field(12, description="ranks that the two exploit slots draw from")
+    exploit_temperature: float = Field(0.08, description="of their softmax over rank scores")
 
 
 class CtrSettings(Section):

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import Param
 
 OUTSIDE_THE_LOG = 99  # exit code of a stage whose day the log source does not cover: skipped
 
@@ -24,4 +25,16 @@ def stage(name: str, *, command: str, day: str, **options: Any) -> BashOperator:
         retries=2,
         retry_delay=timedelta(seconds=10),
         **options,
+    )
+
+
+def reason(default: str) -> Param:
+    """The param that every run has: why it was started."""
+    return Param(
+        default,
+        type="string",
+        minLength=1,
+        maxLength=200,
+        title="Reason",
+        description="Why; it stands in the release ledger beside who.",
     )

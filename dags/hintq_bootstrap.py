@@ -1,6 +1,6 @@
 """Day zero: the history before the first release, and that release: recall, clicks, policy."""
 
-from _stage import stage
+from _stage import reason, stage
 from airflow.sdk import DAG, Param, chain
 
 STEPS = ("history", "launch", "stack", "policy")  # `aigq bootstrap STEP`, in this order
@@ -26,14 +26,7 @@ does nothing, and a bootstrap never replaces a newer release.
             title="Last day of history",
             description="The first daily run is for the day after this one.",
         ),
-        "reason": Param(
-            "bootstrap",
-            type="string",
-            minLength=1,
-            maxLength=200,
-            title="Reason",
-            description="Why; it stands in the release ledger beside who.",
-        ),
+        "reason": reason("bootstrap"),
     },
 ) as dag:
     chain(*(stage(step, command=f"bootstrap {step}", day="params.day") for step in STEPS))

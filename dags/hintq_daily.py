@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from _stage import stage
+from _stage import reason, stage
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TaskGroup
 
 DAY = "params.day or (data_interval_start | ds)"
@@ -41,14 +41,7 @@ with DAG(
             title="Day",
             description="Run for this day of the log (empty: the day of the data interval).",
         ),
-        "reason": Param(
-            "daily run",
-            type="string",
-            minLength=1,
-            maxLength=200,
-            title="Reason",
-            description="Why; it stands in the release ledger beside who.",
-        ),
+        "reason": reason("daily run"),
     },
 ) as dag:
     with TaskGroup("learn", prefix_group_id=False, tooltip="Train a candidate and judge it"):

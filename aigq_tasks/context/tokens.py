@@ -9,7 +9,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 PROFILE, HISTORY, HINTS, SEP = "<profile>", "<history>", "<hints>", "<sep>"
 KINDS = {"search": "<search>", "item_click": "<item_click>", "hint_click": "<hint_click>"}

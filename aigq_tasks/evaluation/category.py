@@ -61,7 +61,7 @@ class CategoryClassifier:
     def classify(self, texts: Sequence[str]) -> list[str]:
         """The category of each text, `UNKNOWN` where none fits. Texts are normalised first."""
         queries = [normalize(text) for text in texts]
-        new = sorted(set(queries) - self._memo.keys())
+        new = sorted({query for query in queries if query not in self._memo})
         for start in range(0, len(new), _CHUNK):
             chunk = new[start : start + _CHUNK]
             self._memo.update(zip(chunk, self._predict(chunk), strict=True))

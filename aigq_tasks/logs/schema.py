@@ -6,6 +6,7 @@ A row that breaks a rule goes to quarantine with the rule's name; the others go 
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
@@ -25,7 +26,7 @@ def _text(longest: int = MAX_TEXT, empty: bool = False) -> pa.Column:
     )
 
 
-_TIME = "datetime64[us]"
+_TIME = np.dtype("datetime64[us]")
 _ID = 64
 
 SCHEMAS: dict[str, pa.DataFrameSchema] = {
@@ -124,4 +125,6 @@ EVENT_TIME = {
 def empty(table: str) -> pd.DataFrame:
     """A frame of no rows with the columns and types of a table."""
     columns: dict[str, Any] = SCHEMAS[table].columns
-    return pd.DataFrame({name: pd.Series([], dtype=str(c.dtype)) for name, c in columns.items()})
+    kinds = {name: str(column.dtype) for name, column in columns.items()}
+    kinds = {name: "str" if kind.startswith("string") else kind for name, kind in kinds.items()}
+    return pd.DataFrame({name: pd.Series([], dtype=kind) for name, kind in kinds.items()})

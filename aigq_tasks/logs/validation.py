@@ -8,7 +8,7 @@ import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
 from aigq_tasks.errors import AigqError
-from aigq_tasks.logs.schema import EVENT_TIME, SCHEMAS
+from aigq_tasks.logs.schema import EVENT_TIME, SCHEMAS, empty
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,9 @@ def check_rows(table: str, rows: pd.DataFrame, day: date) -> Checked:
     absent = [column for column in schema.columns if column not in rows]
     if absent:
         raise AigqError(f"table {table} of {day} lacks the columns {', '.join(absent)}")
-    rows = rows[list(schema.columns)].reset_index(drop=True)
+    if rows.empty:
+        return Checked(empty(table), empty(table).assign(reason=""), {})
+    rows = _one_kind_of_text(rows[list(schema.columns)].reset_index(drop=True))
     reasons = pd.Series("", index=rows.index, dtype=object)
     _note(reasons, _other_day(table, rows, day), "other_day")
     unique = list(schema.unique or [])
@@ -43,7 +45,14 @@ def check_rows(table: str, rows: pd.DataFrame, day: date) -> Checked:
     counts = reasons[bad].value_counts().sort_index()
     quarantined = rows[bad].astype(str).assign(reason=reasons[bad])
     good = schema.coerce_dtype(rows[~bad].reset_index(drop=True)) if bad.any() else rows
-    return Checked(good, quarantined.reset_index(drop=True), {str(k): int(v) for k, v in counts.items()})
+    by_reason = {str(reason): int(n) for reason, n in counts.items()}
+    return Checked(good, quarantined.reset_index(drop=True), by_reason)
+
+
+def _one_kind_of_text(rows: pd.DataFrame) -> pd.DataFrame:
+    """pandas has several string types, which depend on where a column came from."""
+    text = [name for name in rows if isinstance(rows[name].dtype, pd.StringDtype)]
+    return rows.astype(dict.fromkeys(text, "str"))
 
 
 def _note(reasons: pd.Series, rows: pd.Series, reason: str) -> None:
@@ -66,6 +75,8 @@ def _schema_failures(schema: pa.DataFrameSchema, rows: pd.DataFrame) -> list[tup
         whole = cases[cases["index"].isna()]
         if len(whole):
             first = whole.iloc[0]
-            raise AigqError(f"column {first['column']} has a wrong type: {first['check']}") from None
+            raise AigqError(
+                f"column {first['column']} has a wrong type: {first['check']}"
+            ) from None
         return [(int(i), str(c)) for i, c in zip(cases["index"], cases["check"], strict=True)]
     return []

@@ -48,7 +48,7 @@ def replay_clicks(
     visit that day appeals less afterwards.
     """
     table = exposures.merge(
-        requests[["request_id", "visit_id", "time", "visit_start"]], on="request_id"
+        requests[["request_id", "visit_id", "visit_start"]], on="request_id"
     ).sort_values(["time", "request_id", "position"], ignore_index=True)
     gap = (table["visit_start"].to_numpy() - table["time"].to_numpy()) / np.timedelta64(1, "h")
     keys = (table["visit_id"].to_numpy(), _request_number(table), table["position"].to_numpy())
@@ -78,11 +78,5 @@ def _split_late(table: pd.DataFrame, clicked: np.ndarray, click_time: np.ndarray
     impressions = table.assign(
         clicked=known, click_time=np.where(known, click_time, np.datetime64("NaT", "us"))
     )
-    later = pd.DataFrame(
-        {
-            "request_id": table["request_id"].to_numpy()[late],
-            "position": table["position"].to_numpy()[late],
-            "click_time": click_time[late],
-        }
-    )
+    later = table.loc[late, ["request_id", "position"]].assign(click_time=click_time[late])
     return Replay(impressions, later.sort_values(["click_time", "request_id"], ignore_index=True))

@@ -5,13 +5,13 @@ a rollout has no query there; a sequence table is one number per rollout.
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from rapidfuzz import fuzz
-from rouge_score.rouge_scorer import RougeScorer
 
 from aigq_tasks.context.queries import MAX_CHARS, MAX_WORDS, MIN_CHARS
 from aigq_tasks.policy.parse import ParsedList
@@ -20,8 +20,6 @@ FloatArray = NDArray[np.float64]
 
 # (user_ids, queries), equally long -> click probability of each pair
 CtrScorer = Callable[[Sequence[str], Sequence[str]], FloatArray]
-
-_ROUGE = RougeScorer(["rougeL"], use_stemmer=False)
 
 
 class RewardConfig(BaseModel):
@@ -52,7 +50,14 @@ def r_ctr(probabilities: FloatArray, scale: float, cap: float) -> FloatArray:
 @lru_cache(maxsize=65536)
 def rouge_l(query: str, reference: str) -> float:
     """ROUGE-L F1 on words, in [0, 1]."""
-    return float(_ROUGE.score(reference, query)["rougeL"].fmeasure)
+    return float(_rouge_scorer().score(reference, query)["rougeL"].fmeasure)
+
+
+@cache
+def _rouge_scorer() -> Any:
+    from rouge_score.rouge_scorer import RougeScorer  # loads NLTK: a second, so not with settings
+
+    return RougeScorer(["rougeL"], use_stemmer=False)
 
 
 def r_len(query: str, config: RewardConfig) -> float:

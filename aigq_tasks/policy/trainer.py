@@ -168,9 +168,9 @@ class ILGRPOTrainer(GRPOTrainer):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         # The last prompt token is run with the completion: its output scores the first token.
         last = ids.size(1) - length - 1
-        cache = shared_prefill(model, ids[:, :last], mask[:, :last])
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
         with self.accelerator.autocast():
+            cache = shared_prefill(model, ids[:, :last], mask[:, :last])
             logits = model(
                 input_ids=ids[:, last:-1],
                 attention_mask=mask[:, :-1],

@@ -118,7 +118,9 @@ def build(
     recent = _window(behaviours, as_of, days)
     contents, column = np.unique(recent["content"].to_numpy(dtype=object), return_inverse=True)
     user_day = recent.groupby(["user_id", recent["time"].dt.normalize()]).ngroup().to_numpy()
-    together = sparse.csr_array((np.ones(len(recent), dtype=np.int64), (user_day, column)))
+    shape = (user_day.max(initial=-1) + 1, len(contents))
+    ones = np.ones(len(recent), dtype=np.int64)
+    together = sparse.csr_array((ones, (user_day, column)), shape=shape)
     together.data[:] = 1  # a content counts once a day, however often it was touched
     searched = np.unique(column[(recent["kind"] != "item_click").to_numpy()])
     pairs = (together.T @ together[:, searched]).tocoo()

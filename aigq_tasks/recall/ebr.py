@@ -8,7 +8,7 @@ logQ correction (Yi et al., RecSys 2019, section 3).
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -39,7 +39,7 @@ class EbrConfig:
     max_queries: int = 6500
     max_tokens: int = 2000
     max_events: int = 96  # most recent behaviours that make a user state
-    epochs: int = 4  # more overfit: 8 lose a tenth of the recall
+    epochs: int = 6
     learning_rate: float = 0.004
     # A continued training sees each search again on `update_days` days: hence the small steps.
     update_days: int = 28
@@ -139,10 +139,7 @@ class Ebr:
     def to_files(self) -> dict[str, bytes]:
         """{file name: bytes}; equal objects give equal bytes."""
         table = {"config": asdict(self.config), "vocabulary": asdict(self.vocabulary)}
-        return {
-            WEIGHTS_FILE: safetensors.torch.save(self.params),
-            TABLE_FILE: to_json(table),
-        }
+        return {WEIGHTS_FILE: safetensors.torch.save(self.params), TABLE_FILE: to_json(table)}
 
     @classmethod
     def from_files(cls, files: dict[str, bytes]) -> Self:
@@ -150,6 +147,10 @@ class Ebr:
         vocabulary = {part: tuple(texts) for part, texts in table["vocabulary"].items()}
         params = safetensors.torch.load(files[WEIGHTS_FILE])
         return cls(EbrConfig(**table["config"]), Vocabulary(**vocabulary), params)
+
+
+def _word_mean(params: Params, words: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.embedding_bag(words, params["token"], mode="mean", padding_idx=0)
 
 
 def content_vectors(params: Params, words: torch.Tensor) -> torch.Tensor:
@@ -213,8 +214,7 @@ def train(
     From scratch over all searches before `as_of` (`epochs`), or from `init` over those of the
     last `update_days` (`update_epochs`). The vocabulary is always that of `behaviours`: entries
     that `init` knows keep their rows, new ones start fresh. Hint clicks are history but never
-    targets: what was shown would teach itself. Same behaviours, config and init give the same
-    bytes.
+    targets: what was shown would teach itself. Same inputs give the same bytes.
 
     Args:
         behaviours: user_id, time, kind, content; only rows before `as_of` are read.
@@ -235,20 +235,33 @@ def train(
     if not len(target):
         raise AigqError(f"no search before {as_of} to train EBR on; check the day's logs")
     params = _initial(vocabulary, past, config, init)
-    words = {
-        "content": vocabulary.words(vocabulary.contents),
-        "query": vocabulary.words(vocabulary.queries),
-    }
-    counts = torch.from_numpy(np.bincount(target, minlength=1 + len(vocabulary.queries)))
-    log_q = torch.log(counts / len(target))
-    epochs, rate = (
-        (config.update_epochs, config.update_learning_rate)
-        if init
-        else (config.epochs, config.learning_rate)
-    )
+    epochs, rate = config.epochs, config.learning_rate
+    if init:
+        epochs, rate = config.update_epochs, config.update_learning_rate
     rng = np.random.default_rng(config.seed)
     batches = [_batches(state, config.states_per_batch, rng) for _ in range(epochs)]
-    optimizer = torch.optim.AdamW(params.values(), lr=rate, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(_groups(params, config.weight_decay), lr=rate)
+    losses = _fit(params, vocabulary, states, state, target, batches, optimizer)
+    return Ebr(config, vocabulary, {k: v.detach() for k, v in params.items()}), losses
+
+
+def _fit(
+    params: Params,
+    vocabulary: Vocabulary,
+    states: States,
+    state: NDArray[np.int64],
+    target: NDArray[np.int64],
+    batches: Sequence[Sequence[NDArray[np.int64]]],
+    optimizer: torch.optim.Optimizer,
+) -> list[float]:
+    """Step through epochs of batches of pairs, the learning rate falling linearly to 0.
+
+    state, target: (pairs,). Returns the mean loss of each epoch.
+    """
+    content_words = vocabulary.words(vocabulary.contents)
+    query_words = vocabulary.words(vocabulary.queries)
+    counts = torch.from_numpy(np.bincount(target, minlength=1 + len(vocabulary.queries)))
+    log_q = torch.log(counts / len(target))
     decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, sum(map(len, batches)))
     losses = []
     for epoch in batches:
@@ -256,9 +269,9 @@ def train(
         for pairs in epoch:
             rows, user_row = np.unique(state[pairs], return_inverse=True)
             wanted = torch.from_numpy(target[pairs])
-            contents = content_vectors(params, words["content"])
+            contents = content_vectors(params, content_words)
             user = user_tower(params, contents, *states.bag(rows))[torch.from_numpy(user_row)]
-            query, bias = query_tower(params, words["query"])
+            query, bias = query_tower(params, query_words)
             loss = sampled_softmax_loss(user, query[wanted], bias[wanted], wanted, log_q[wanted])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -266,11 +279,16 @@ def train(
             decay.step()
             total += loss.item() * len(pairs)
         losses.append(total / len(target))
-    return Ebr(config, vocabulary, {k: v.detach() for k, v in params.items()}), losses
+    return losses
 
 
-def _word_mean(params: Params, words: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.embedding_bag(words, params["token"], mode="mean", padding_idx=0)
+def _groups(params: Params, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay for embeddings and weights; not for biases, nor for gates, which rest at 1."""
+    free = {name for name in params if name == "gate" or name.endswith("bias")}
+    return [
+        {"params": [params[name] for name in params if name in free], "weight_decay": 0.0},
+        {"params": [v for k, v in params.items() if k not in free], "weight_decay": weight_decay},
+    ]
 
 
 def _batches(
@@ -335,11 +353,7 @@ def _states(
 def _pairs(
     past: pd.DataFrame, since: pd.Timestamp, vocabulary: Vocabulary, max_events: int
 ) -> tuple[States, NDArray[np.int64], NDArray[np.int64]]:
-    """User states at the start of each day with searches, and (state, query row) of each search.
-
-    Returns:
-        states, state (pairs,), target (pairs,).
-    """
+    """User states at the start of days with searches; state and query row of each search."""
     target = pd.Index(vocabulary.queries).get_indexer(pd.Index(past["content"])) + 1
     wanted = (past["kind"] == "search") & (past["time"] >= since) & (target > 0)
     searches = past.loc[wanted, ["user_id"]].assign(day=_day(past.loc[wanted, "time"].to_numpy()))
@@ -370,12 +384,14 @@ def _initial(
     query = normal(1 + len(vocabulary.queries), d, 0.1)
     same = pd.Index(vocabulary.contents).get_indexer(pd.Index(vocabulary.queries)) + 1
     query[1:][same > 0] = content[same[same > 0]]
+    gate = torch.ones(1 + len(KINDS) * len(BUCKETS), d)
+    gate[0] = 0  # padding adds nothing, and learns nothing (`padding_idx`)
     params = {
         "content": content,
         "query": query,
         "token": normal(1 + len(vocabulary.tokens), d, 0.1),
         "bias": torch.cat([torch.zeros(1), torch.from_numpy(log_frequency)]),
-        "gate": torch.ones(1 + len(KINDS) * len(BUCKETS), d),
+        "gate": gate,
         "hidden.weight": normal(d, h, d**-0.5),
         "hidden.bias": torch.zeros(h),
         "out.weight": torch.zeros(h, d),
@@ -391,9 +407,7 @@ def _carry_over(params: Params, vocabulary: Vocabulary, init: Ebr) -> None:
     parts = {"content": "contents", "query": "queries", "bias": "queries", "token": "tokens"}
     for name, part in parts.items():
         old = pd.Index(getattr(init.vocabulary, part)).get_indexer(getattr(vocabulary, part)) + 1
-        source = torch.from_numpy(np.concatenate([[0], old]))  # the unknown keeps row 0
-        known = source > 0
-        known[0] = True
-        params[name][known] = init.params[name][source[known]]
+        params[name][0] = init.params[name][0]
+        params[name][1:][old > 0] = init.params[name][old[old > 0]]
     for name in params.keys() - parts.keys():
         params[name] = init.params[name].clone()

@@ -76,7 +76,8 @@ class OwnHistory:
             self.alpha,
             self.beta_days,
         )
-        share = visits["need"].map(self.repeat_share).fillna(_UNSEEN_SHARE)
+        # Without any row, map keeps the type of the text.
+        share = visits["need"].map(self.repeat_share).astype("float64").fillna(_UNSEEN_SHARE)
         return visits[["user_id", "need"]].assign(score=rate * share)
 
     def to_files(self) -> dict[str, bytes]:

@@ -120,8 +120,8 @@ def load(client: Valkey, version: str, entries: pd.DataFrame, ttl_days: float) -
     written = 0
     if client.ttl(_marker(version)) != _STAYS:
         written = _write(client, version, entries)
-    others: Any = client.smembers(_VERSIONS)
-    for other in sorted(others - {version}):
+    versions: Any = client.smembers(_VERSIONS)
+    for other in sorted(set(versions) - {version}):
         _retire(client, other, int(ttl_days * _DAY_S))
     return written
 

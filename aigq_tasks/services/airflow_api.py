@@ -38,7 +38,6 @@ class DagRun:
 
     run_id: str
     day: date | None
-    run_type: str
     state: str
     started: datetime | None
     ended: datetime | None
@@ -133,7 +132,6 @@ class AirflowApi:
             DagRun(
                 run_id=run["dag_run_id"],
                 day=_day(run["logical_date"]),
-                run_type=run["run_type"],
                 state=run["state"],
                 started=_time(run["start_date"]),
                 ended=_time(run["end_date"]),
@@ -272,7 +270,7 @@ class AirflowApi:
             raise AigqError(f"Airflow is too busy for {method} {path}: {error}") from None
 
     @retry(
-        retry=retry_if_exception_type((_BusyError, requests.ConnectionError, requests.Timeout)),
+        retry=retry_if_exception_type((_BusyError, requests.ConnectionError)),
         stop=stop_after_attempt(6),
         wait=wait_exponential(0.25, max=4),
         reraise=True,
@@ -288,8 +286,11 @@ class AirflowApi:
                     "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS=True, which `aigq up` sets"
                 )
             self._session.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
-        response = self._session.request(method, f"{self.url}/api/v2{path}", timeout=30, **options)
-        if response.status_code in (500, 502, 503):
+        response = self._session.request(method, f"{self.url}/api/v2{path}", timeout=60, **options)
+        if response.status_code == 401:
+            del self._session.headers["Authorization"]  # it holds for a day; take a new one
+            raise _BusyError("the token is no longer good")
+        if response.status_code in (500, 502, 503) and method != "POST":  # not safe to repeat
             raise _BusyError(_reason(response))
         return response
 

@@ -87,12 +87,19 @@ def _paths(settings: Settings) -> dict[str, str]:
         "LOGS": str(state / "logs"),
         "PATH": _path(),
         "PYTHONUNBUFFERED": "1",
-        "NO_PROXY": "127.0.0.1,localhost",  # a company's proxy has no business on the loopback
+        **_no_proxy(),
         "SPT_NOENV": "1",  # Airflow's and gunicorn's setproctitle would wipe MARK otherwise
     }
     if config.is_file():  # a task runs in a folder of its own
         variables["AIGQ_CONFIG"] = str(config.resolve())
     return variables
+
+
+def _no_proxy() -> dict[str, str]:
+    """A company's proxy has no business on the loopback; programs read either spelling."""
+    loopback = "127.0.0.1,localhost"
+    given = {name: os.environ.get(name, "") for name in ("NO_PROXY", "no_proxy")}
+    return {name: f"{value},{loopback}" if value else loopback for name, value in given.items()}
 
 
 def _path() -> str:

@@ -15,18 +15,21 @@ from aigq_tasks.services.environment import MARK
 
 GRACE_SECONDS = 8.0  # honcho itself kills what has not stopped 5 s after its SIGTERM
 SUPERVISOR = "honcho"
+HELPER = "honcho-helper"  # one for each service: it only waits, and outlives a killed honcho
 
 
 def supervised(state_dir: Path) -> dict[str, list[psutil.Process]]:
     """Living processes of this installation by Procfile name, oldest first; honcho itself is
-    under `SUPERVISOR`. This process and its ancestors are never among them.
+    under `SUPERVISOR`, its helpers under `HELPER`. This process and its ancestors are never
+    among them.
     """
     found: dict[str, list[psutil.Process]] = {}
     mark, own_line = str(state_dir.resolve()), _own_line()
     for process in sorted(psutil.process_iter(), key=_age):
         environment = _environment(process)
         if environment.get(MARK) == mark and process.pid not in own_line:
-            name = environment.get("HONCHO_PROCESS_NAME", SUPERVISOR).partition(".")[0]
+            unnamed = SUPERVISOR if _leads_its_session(process) else HELPER
+            name = environment.get("HONCHO_PROCESS_NAME", unnamed).partition(".")[0]
             found.setdefault(name, []).append(process)
     return found
 
@@ -79,6 +82,13 @@ def _environment(process: psutil.Process) -> dict[str, str]:
         return dict(process.environ())
     except (psutil.Error, OSError):
         return {}
+
+
+def _leads_its_session(process: psutil.Process) -> bool:
+    try:
+        return bool(os.getsid(process.pid) == process.pid)
+    except ProcessLookupError:
+        return False
 
 
 def _age(process: psutil.Process) -> tuple[float, int]:

@@ -10,12 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import psutil
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -90,8 +91,8 @@ def up(settings: Settings, only: set[str] | None = None, console: Console | None
         try:
             if any(service.group == "airflow" for service in missing):
                 _migrate_airflow(state_dir, environment)
-            log = _start_honcho(state_dir, missing, environment) if missing else None
-            _wait_until_healthy(settings, secrets, wanted, log, console)
+            honcho = _start_honcho(state_dir, missing, environment) if missing else None
+            _wait_until_healthy(settings, secrets, wanted, honcho, console)
         except BaseException:  # also Ctrl-C: half a stack is never left behind
             if missing:
                 end_all(state_dir)
@@ -105,8 +106,8 @@ def down(settings: Settings) -> int:
 
 def status(settings: Settings) -> list[ServiceStatus]:
     """One row for each service, asked now."""
-    secrets = ensure_secrets(settings.state_dir)
     running = supervised(settings.state_dir)
+    secrets = ensure_secrets(settings.state_dir) if running else {}
     rows = []
     for service in _chosen(settings, None):
         processes = running.get(service.name, [])
@@ -163,7 +164,11 @@ def _address(settings: Settings, service: Service) -> str:
 
 def _memory_mb(processes: list[Any]) -> int:
     """Resident memory in MiB; pages that forked processes share count for each of them."""
-    return int(sum(process.memory_info().rss for process in processes)) // 2**20
+    total = 0
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # it may end between two looks
+            total += process.memory_info().rss
+    return total // 2**20
 
 
 @contextmanager
@@ -199,11 +204,17 @@ def _migrate_airflow(state_dir: Path, environment: dict[str, str]) -> None:
     stamp.write_text(digest)
 
 
-def _start_honcho(state_dir: Path, services: list[Service], environment: dict[str, str]) -> Path:
+@dataclass(frozen=True)
+class _Honcho:
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+
+def _start_honcho(state_dir: Path, services: list[Service], environment: dict[str, str]) -> _Honcho:
     log = state_dir / "logs" / f"honcho-{services[0].name}.log"
     options = ["--no-colour", "-e", "/dev/null", "-d", str(REPOSITORY), "-f", str(PROCFILE)]
     with log.open("w") as output:
-        subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "honcho", "start", *options, *(s.name for s in services)],
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -211,14 +222,14 @@ def _start_honcho(state_dir: Path, services: list[Service], environment: dict[st
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    return log
+    return _Honcho(process, log)
 
 
 def _wait_until_healthy(
     settings: Settings,
     secrets: dict[str, str],
     services: list[Service],
-    log: Path | None,
+    honcho: _Honcho | None,
     console: Console,
 ) -> None:
     columns = (SpinnerColumn(finished_text="[green]✓"), TextColumn("{task.description}"))
@@ -234,7 +245,8 @@ def _wait_until_healthy(
                     progress.update(rows[name], completed=1, description=f"{name}: healthy")
                 else:
                     problems[name] = problem
-            _raise_if_one_died(settings.state_dir, log)
+            if honcho:
+                _raise_if_one_died(settings.state_dir, honcho)
             if problems and time.monotonic() > give_up:
                 name, problem = next(iter(problems.items()))
                 raise AigqError(
@@ -245,17 +257,17 @@ def _wait_until_healthy(
                 time.sleep(POLL_SECONDS)
 
 
-def _raise_if_one_died(state_dir: Path, honcho_log: Path | None) -> None:
+def _raise_if_one_died(state_dir: Path, honcho: _Honcho) -> None:
     """honcho writes which process ended, and with which code, before it ends the others."""
-    if honcho_log is None:
-        return
-    died = re.search(r"([\w-]+)\.1 stopped \(rc=(-?\d+)\)", honcho_log.read_text())
+    died = re.search(r"([\w-]+)\.1 stopped \(rc=(-?\d+)\)", honcho.log.read_text())
     if died:
         log = state_dir / "logs" / f"{died[1]}.log"
         raise AigqError(
             f"{died[1]} ended with code {died[2]} and the other services were taken down: "
             f"{_last_line(log)} (the whole log is {log})"
         )
+    if honcho.process.poll() is not None:
+        raise AigqError(f"honcho ended: {_last_line(honcho.log)} (its log is {honcho.log})")
 
 
 def _last_line(log: Path) -> str:

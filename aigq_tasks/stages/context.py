@@ -1,13 +1,16 @@
 """What every stage is given: settings, and the stored results of the stages before it."""
 
+import hashlib
 from dataclasses import dataclass
-from datetime import date
+from pathlib import Path
 
-from aigq_tasks.errors import AigqError
 from aigq_tasks.settings import Settings
+from aigq_tasks.storage.canonical import to_json
 from aigq_tasks.storage.ledger import Ledger
-from aigq_tasks.storage.manifests import Manifest, Manifests
-from aigq_tasks.storage.objects import ObjectStore
+from aigq_tasks.storage.manifests import Manifests
+from aigq_tasks.storage.objects import ObjectStore, sha256
+
+_PACKAGES = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -26,18 +29,16 @@ class Context:
         store = ObjectStore(s3.url, s3.bucket, s3.access_key, s3.secret_key.get_secret_value())
         return cls(settings, store, Manifests(store), Ledger(store))
 
-    def manifest(self, stage: str, day: date) -> Manifest:
-        """The head manifest of a stage's day; AigqError when the stage has not run."""
-        manifest = self.manifests.head(stage, day)
-        if manifest is None:
-            raise AigqError(f"{stage} has no result for {day}: run 'aigq {stage} --day {day}'")
-        return manifest
+    def code_digest(self) -> str:
+        """SHA-256 (hex) over the source of both packages: which code made a release."""
+        digest = hashlib.sha256()
+        for root in (_PACKAGES / "aigq_tasks", _PACKAGES / "ctr_model"):
+            for path in sorted(root.rglob("*.py")):
+                digest.update(f"{path.relative_to(_PACKAGES).as_posix()}\n".encode())
+                digest.update(path.read_bytes())
+        return digest.hexdigest()
 
-    def read(self, stage: str, day: date, name: str) -> bytes:
-        """File `name` of the head manifest of a stage's day; AigqError when there is none."""
-        outputs = self.manifest(stage, day).outputs
-        if name not in outputs:
-            raise AigqError(
-                f"{stage} of {day} has no file '{name}', only {', '.join(sorted(outputs))}"
-            )
-        return self.store.get_blob(outputs[name].digest)
+    def config_digest(self) -> str:
+        """SHA-256 (hex) over the settings that are not about where services run."""
+        places = {"state_dir", "s3", "valkey", "mlflow", "airflow"}
+        return sha256(to_json(self.settings.model_dump(mode="json", exclude=places)))

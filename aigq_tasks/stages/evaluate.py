@@ -157,7 +157,7 @@ def score_arms(
     from aigq_tasks.evaluation import encoder, metrics
 
     classify = classifier(ctx, live_entry(ctx, day)).classify
-    embed = encoder.load()
+    embed = encoder.SentenceEncoder()
     moment = pd.Timestamp(day)
     segments = metrics.need_segments(case.truth, case.history, moment) | metrics.user_segments(
         case.truth, case.history, moment, min_events=COLD_EVENTS
@@ -240,7 +240,7 @@ def _bars(results: dict[str, dict[str, dict[str, float]]], day: date) -> bytes:
     bars = {}
     for arm, metrics in results.items():
         value = metrics["query_hr_30"]
-        bars[arm] = Interval(value["mean"], value["low"], value["high"])
+        bars[arm] = Interval(value["mean"], value["low"], value["high"], int(value["n"]))
     return hit_rate_bars(bars, title=f"Held-out users on {day}", ylabel="Query HR@30")
 
 

@@ -6,13 +6,12 @@ logged together with the features that the click model saw (logged at serving ti
 and serving can never disagree).
 """
 
-from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
 import pandas as pd
 
-from aigq_tasks.errors import AigqError
+from aigq_tasks.errors import OutsideTheLog
 from aigq_tasks.logs.schema import SCHEMAS, empty
 from aigq_tasks.logs.validation import check_rows
 from aigq_tasks.stages.context import Context
@@ -67,7 +66,7 @@ class MarketStage:
 def _check_day(ctx: Context, day: date) -> None:
     first, last = first_log_day(ctx), date(2017, 12, 29)
     if not first <= day <= last:
-        raise AigqError(
+        raise OutsideTheLog(
             f"{day} is outside the market's days {first}..{last} "
             "(first = bootstrap_day - launch_days - market.history_days)"
         )
@@ -94,7 +93,7 @@ def _hints(
     """Serve the day's home-page requests with the live release and replay the clicks."""
     from aigq_tasks.market.replay import baskets_for, replay_clicks
     from aigq_tasks.market.visits import requests_on
-    from aigq_tasks.recall.stack import expose
+    from aigq_tasks.recall.stack import Exposure, expose
     from aigq_tasks.stages.serving import load_release_stack
 
     settings, seed = ctx.settings.market, ctx.settings.seed
@@ -102,11 +101,12 @@ def _hints(
     entry = live_entry(ctx, day)
     stack = load_release_stack(ctx, entry, day)
     rankings = stack.rank(sorted(requests["user_id"].unique()))
-    exposures = expose(rankings, requests, ctx.settings.market, seed).assign(release=entry.number)
+    drawn = Exposure(settings.exploit_top, settings.exploit_temperature)
+    exposures = expose(rankings, requests, drawn, seed).assign(release=entry.number)
     replayed = replay_clicks(exposures, requests, baskets_for(day, settings, seed), seed)
     shown = replayed.impressions
     features = stack.features(shown["user_id"], shown["query"], shown["position"])
-    features.insert(0, "position", shown["position"].to_numpy())
+    features["position"] = shown["position"]  # a feature too; whole numbers make it a key
     features.insert(0, "request_id", shown["request_id"].to_numpy())
     hints = {
         "hint_impressions": shown,

@@ -1,6 +1,6 @@
 """Stage `policy`: one IL-GRPO update of the parent's policy against the day's click model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -12,7 +12,7 @@ from aigq_tasks.policy.training import PolicySample
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.reading import files, live_entry, model, need, table
 from aigq_tasks.stages.runner import StageOutput
-from aigq_tasks.stages.serving import click_model, snapshot
+from aigq_tasks.stages.serving import ctr_scorer
 from aigq_tasks.storage.canonical import to_json
 
 
@@ -45,7 +45,7 @@ class PolicyStage:
             raise AigqError(f"samples of {day} are empty: no session with a click to learn from")
         wanted = settings.grpo.steps * settings.grpo.prompts_per_step
         chosen = spread(samples, wanted, seed_of(day, settings.seed))
-        scorer = ctr_scorer(ctx, day)
+        scorer = ctr_scorer(ctx, live_entry(ctx, day), need(ctx, "ctr", day), day)
         trained, history = train_il_grpo(
             network, tokenizer, chosen, scorer, settings.grpo, settings.seed
         )
@@ -74,13 +74,3 @@ def spread(samples: Sequence[PolicySample], count: int, seed: int) -> list[Polic
 def seed_of(day: date, seed: int) -> int:
     """Another draw every day, the same draw for the same day."""
     return seed * 100_000 + day.toordinal()
-
-
-def ctr_scorer(ctx: Context, day: date) -> Callable[[Sequence[str], Sequence[str]], Any]:
-    """p̂(click | u, q; φ_D) at position 1. The users' state is that of the day's start, as it
-    was when the model's training rows were logged: nothing of the day itself is in it."""
-    from ctr_model.model import score
-
-    click = click_model(ctx, need(ctx, "ctr", day))
-    builder = snapshot(ctx, day, live_entry(ctx, day))
-    return lambda users, queries: score(click, builder, users, queries)

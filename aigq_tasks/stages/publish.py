@@ -14,7 +14,7 @@ from aigq_tasks.storage.ledger import Entry
 DAILY_STAGES = ("market", "ctr", "recall", "samples", "policy", "evaluate", "gate", "u2q")
 
 
-def publish(ctx: Context, day: date, why: str = "daily run") -> Entry:
+def publish(ctx: Context, day: date) -> Entry:
     """Load the day's u2q cache and append the day's release to the ledger.
 
     A rejected challenger leaves the parent's policy in place; an insane click model leaves the
@@ -40,17 +40,22 @@ def publish(ctx: Context, day: date, why: str = "daily run") -> Entry:
         code=ctx.code_digest(),
         config=ctx.config_digest(),
         who=publisher(),
-        why=why,
+        why=reason(),
     )
     return publish_release(ctx, entry)
 
 
 def publisher() -> str:
-    """Who publishes: the Airflow run if there is one, else the system user."""
-    run = os.environ.get("AIGQ_RUN_ID")
-    if run:
-        return f"airflow {run}"
+    """Who publishes: what the scheduler says (`AIGQ_WHO`), else the system user."""
+    named = os.environ.get("AIGQ_WHO")
+    if named:
+        return named
     try:
         return getpass.getuser()
     except (KeyError, OSError):
-        raise AigqError("no user name for the ledger: set the variable USER") from None
+        raise AigqError("no user name for the ledger: set the variable AIGQ_WHO") from None
+
+
+def reason() -> str:
+    """Why: `AIGQ_WHY`, which the trigger form of the Dag fills in."""
+    return os.environ.get("AIGQ_WHY") or "by hand"

@@ -27,7 +27,7 @@ from aigq_tasks.storage.manifests import Manifest
 
 if TYPE_CHECKING:
     from aigq_tasks.evaluation.category import CategoryClassifier
-    from aigq_tasks.recall.stack import Source
+    from aigq_tasks.recall.stack import Scorer, Source
     from ctr_model.features import FeatureBuilder
     from ctr_model.model import CtrModel
 
@@ -38,6 +38,7 @@ class ReleaseStack:
 
     sources: "tuple[Source, ...]"
     builder: "FeatureBuilder"
+    categories: "CategoryClassifier"
     click: "CtrModel | None"
     history: pd.DataFrame
     as_of: pd.Timestamp
@@ -57,16 +58,15 @@ class ReleaseStack:
         """The click model's features of shown hints, float32, one column per feature."""
         from ctr_model.features import FEATURES
 
+        self.categories.classify(queries.unique().tolist())
         rows = self.builder.pairs(
             users.tolist(), queries.tolist(), positions.to_numpy(dtype=np.int64)
         )
         return pd.DataFrame(rows, columns=list(FEATURES))
 
     def _score(self, users: Sequence[str], queries: Sequence[str]) -> "np.ndarray":
-        from ctr_model.model import score
-
         assert self.click is not None  # noqa: S101 - rank() asks only when there is one
-        return score(self.click, self.builder, users, queries)
+        return score_pairs(self.click, self.builder, self.categories, users, queries)
 
 
 def load_release_stack(ctx: Context, entry: Entry, day: date) -> ReleaseStack:
@@ -74,9 +74,11 @@ def load_release_stack(ctx: Context, entry: Entry, day: date) -> ReleaseStack:
     logs = read_logs(ctx, log_window(ctx, day - timedelta(days=1)), BEHAVIOUR_TABLES)
     history = behaviours(logs)
     click = click_model(ctx, model(ctx, entry, "ctr")) if "ctr" in entry.models else None
+    categories = classifier(ctx, entry)
     return ReleaseStack(
         sources=recall_sources(ctx, entry),
-        builder=_builder(ctx, logs, history, day, entry),
+        builder=_builder(logs, history, day, categories),
+        categories=categories,
         click=click,
         history=history,
         as_of=pd.Timestamp(day),
@@ -119,18 +121,39 @@ def classifier(ctx: Context, entry: Entry) -> "CategoryClassifier":
     return CategoryClassifier.from_files(files(ctx, model(ctx, entry, "categories")))
 
 
-def snapshot(ctx: Context, day: date, entry: Entry) -> "FeatureBuilder":
-    """The click model's view of all users at the start of `day`."""
+def ctr_scorer(ctx: Context, entry: Entry, click: Manifest, day: date) -> "Scorer":
+    """(users, queries) -> p̂(click | u, q; φ) at position 1, by the model of a `ctr` result.
+
+    The users' state is that of the start of `day`: nothing of the day itself is in it."""
     logs = read_logs(ctx, log_window(ctx, day - timedelta(days=1)), BEHAVIOUR_TABLES)
-    return _builder(ctx, logs, behaviours(logs), day, entry)
+    categories, trained = classifier(ctx, entry), click_model(ctx, click)
+    builder = _builder(logs, behaviours(logs), day, categories)
+    return lambda users, queries: score_pairs(trained, builder, categories, users, queries)
+
+
+def score_pairs(
+    click: "CtrModel",
+    builder: "FeatureBuilder",
+    categories: "CategoryClassifier",
+    users: Sequence[str],
+    queries: Sequence[str],
+) -> "np.ndarray":
+    """Click probabilities float64 (n,) of n pairs. New queries are classified in one batch
+    first: one by one that would take 25 times as long."""
+    from ctr_model.model import score
+
+    categories.classify(sorted(set(queries)))
+    return score(click, builder, users, queries)
 
 
 def _builder(
-    ctx: Context, logs: dict[str, pd.DataFrame], history: pd.DataFrame, day: date, entry: Entry
+    logs: dict[str, pd.DataFrame],
+    history: pd.DataFrame,
+    day: date,
+    categories: "CategoryClassifier",
 ) -> "FeatureBuilder":
     from ctr_model.features import FeatureBuilder
 
-    categories = classifier(ctx, entry)
     categories.classify(history["content"].unique().tolist())  # one batch fills the memo
     shown = with_late_clicks(logs["hint_impressions"], logs["late_clicks"])
     return FeatureBuilder.from_behaviours(

@@ -18,7 +18,6 @@ def _run(day: int, started: int | None, ended: int | None) -> DagRun:
     return DagRun(
         f"backfill__{day}",
         date(2017, 11, day),
-        "backfill",
         "success" if ended else "running",
         moment(started),
         moment(ended),

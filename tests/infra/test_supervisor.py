@@ -97,8 +97,8 @@ def test_when_one_server_dies_the_other_is_taken_down(installation: Settings) ->
 def test_after_a_crash_of_everything_the_data_are_there(installation: Settings) -> None:
     up(installation, SMALL)
     _bucket(installation).put_object(Key="kept", Body=b"before the crash")
-    honcho = _pids(installation)["honcho"]
-    for pid in honcho + _pids(installation)["s3"]:
+    (honcho,) = _pids(installation)["honcho"]
+    for pid in [honcho, *_pids(installation)["s3"]]:
         os.kill(pid, signal.SIGKILL)
     left = _pids(installation)["valkey"]  # an orphan now
     up(installation, SMALL)

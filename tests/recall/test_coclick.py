@@ -72,6 +72,14 @@ def test_recall_adds_up_recent_contents() -> None:
     assert model.recall(["new"], now, AS_OF, k=1)["new"] == recalled["new"][:1]
 
 
+def test_an_empty_log_recalls_nothing() -> None:
+    model = coclick.build(behaviours(), AS_OF)
+    assert model.recall(["u1"], HISTORY, AS_OF, k=5) == {"u1": []}
+    full = coclick.build(HISTORY, AS_OF)
+    assert full.recall(["u1"], behaviours(), AS_OF, k=5) == {"u1": []}
+    assert full.recall([], HISTORY, AS_OF, k=5) == {}
+
+
 def test_files_round_trip_and_row_order_does_not_matter() -> None:
     model = coclick.build(HISTORY, AS_OF)
     files = model.to_files()

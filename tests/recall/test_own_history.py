@@ -88,6 +88,14 @@ def test_recall_by_hand() -> None:
     assert recalled["nobody"] == []
 
 
+def test_a_user_without_history_gets_nothing() -> None:
+    model = own_history.build(HISTORY, AS_OF)
+    assert model.recall(["nobody"], HISTORY, AS_OF, k=5) == {"nobody": []}
+    assert model.recall([], HISTORY, AS_OF, k=5) == {}
+    empty = own_history.build(behaviours(), AS_OF)
+    assert empty.recall(["bob"], behaviours(), AS_OF, k=5) == {"bob": []}
+
+
 def test_phrasing_is_the_most_typed_then_the_latest_then_by_text() -> None:
     typed = behaviours(
         ("u", 9, "search", "big eggs"),

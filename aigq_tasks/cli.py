@@ -1,0 +1,254 @@
+"""`aigq`: every stage of the daily loop as a command, and what runs and shows the loop.
+
+A stage works alone: it reads what earlier stages stored, and a second run with the same inputs
+does nothing. Anything a user can mend is one line on stderr and exit code 1; a day that the log
+source does not cover exits with 99.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from aigq_tasks.errors import AigqError, OutsideTheLog
+
+if TYPE_CHECKING:
+    from aigq_tasks.stages.context import Context
+
+STAGES = ("market", "ctr", "recall", "samples", "policy", "evaluate", "gate", "u2q", "publish")
+OUTSIDE_THE_LOG = 99
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help=__doc__,
+    rich_markup_mode="markdown",
+)
+bootstrap_app = typer.Typer(no_args_is_help=True, help="Day zero, in four steps (or `all`).")
+app.add_typer(bootstrap_app, name="bootstrap")
+
+
+def _day(text: str) -> date:
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date()
+    except ValueError:
+        raise typer.BadParameter(f"'{text}' is not a day: write YYYY-MM-DD") from None
+
+
+Day = Annotated[
+    date, typer.Option("--day", parser=_day, metavar="YYYY-MM-DD", help="The day of the log.")
+]
+
+
+def _context() -> "Context":
+    from aigq_tasks.settings import load_settings
+    from aigq_tasks.stages.context import Context
+
+    return Context.open(load_settings())
+
+
+def _run(stage: Any, day: date) -> None:
+    from aigq_tasks.stages.runner import run_stage
+
+    run_stage(stage, _context(), day)
+
+
+@app.command(rich_help_panel="Daily stages")
+def market(day: Day) -> None:
+    """Land the event log of a day: replay its visits under the release that was live."""
+    from aigq_tasks.stages.market import MarketStage
+
+    _run(MarketStage(), day)
+
+
+@app.command(rich_help_panel="Daily stages")
+def ctr(day: Day) -> None:
+    """Retrain the click model on a trailing window; judge its predecessor on the day."""
+    from aigq_tasks.stages.ctr import CtrStage
+
+    _run(CtrStage(), day)
+
+
+@app.command(rich_help_panel="Daily stages")
+def recall(day: Day) -> None:
+    """Rebuild popularity, co-click, own-history and the two-tower model."""
+    from aigq_tasks.stages.recall import RecallStage
+
+    _run(RecallStage(), day)
+
+
+@app.command(rich_help_panel="Daily stages")
+def samples(day: Day) -> None:
+    """Turn the day's click sessions into prompts with ordered query lists."""
+    from aigq_tasks.stages.samples import SamplesStage
+
+    _run(SamplesStage(), day)
+
+
+@app.command(rich_help_panel="Daily stages")
+def policy(day: Day) -> None:
+    """Continue IL-GRPO from the parent's policy against the day's click model."""
+    from aigq_tasks.stages.policy import PolicyStage
+
+    _run(PolicyStage(), day)
+
+
+@app.command(rich_help_panel="Daily stages")
+def evaluate(day: Day) -> None:
+    """Score challenger, champion, IL-SFT and the classic sources on held-out users."""
+    from aigq_tasks.stages.evaluate import EvaluateStage
+
+    _run(EvaluateStage(), day)
+
+
+@app.command(rich_help_panel="Daily stages")
+def gate(day: Day) -> None:
+    """Accept or reject the challenger, with reasons."""
+    from aigq_tasks.stages.gate import GateStage
+
+    _run(GateStage(), day)
+
+
+@app.command(rich_help_panel="Daily stages")
+def u2q(day: Day) -> None:
+    """Refresh the user→query lists with the accepted policy."""
+    from aigq_tasks.stages.u2q import U2qStage
+
+    _run(U2qStage(), day)
+
+
+@app.command(rich_help_panel="Daily stages")
+def publish(day: Day) -> None:
+    """Load u2q into Valkey and append the day's release to the ledger."""
+    from aigq_tasks.stages.publish import publish as publish_day
+
+    publish_day(_context(), day)
+
+
+def _step(name: str, summary: str) -> None:
+    def command(day: Day) -> None:
+        from aigq_tasks.stages.bootstrap import bootstrap
+
+        bootstrap(_context(), day, name)
+
+    command.__doc__ = summary
+    bootstrap_app.command(name)(command)
+
+
+_step("history", "Land the searches and item clicks of the months before the launch.")
+_step("launch", "Release 1: recall sources only.")
+_step("stack", "Show hints for some days, train a click model: release 2.")
+_step("policy", "IL-SFT from the base model on what the stack ranked: release 3.")
+
+
+@bootstrap_app.command("all")
+def bootstrap_all(day: Day) -> None:
+    """The four steps, one after the other."""
+    from aigq_tasks.stages.bootstrap import STEPS, bootstrap
+
+    for step in STEPS:
+        bootstrap(_context(), day, step)
+
+
+@app.command(rich_help_panel="Look")
+def hints(
+    user: Annotated[str, typer.Option("--user", help="User id, e.g. h1228.")],
+    day: Annotated[
+        date | None,
+        typer.Option("--day", parser=_day, help="The day to serve (default: after the release)."),
+    ] = None,
+) -> None:
+    """Print what the current release would show a user: query, source, score, release."""
+    from aigq_tasks.stages.show import print_hints
+
+    print_hints(_context(), user, day)
+
+
+@app.command(rich_help_panel="Look")
+def report() -> None:
+    """The table of days: click model, rewards, hit rates, verdict, release."""
+    from aigq_tasks.stages.show import print_report
+
+    print_report(_context())
+
+
+@app.command("market-card", rich_help_panel="Look")
+def market_card(
+    out: Annotated[Path, typer.Option(help="Where to write the card.")] = Path("market-card.md"),
+) -> None:
+    """Write the market card: marginals of the landed days and the baselines on them."""
+    from aigq_tasks.stages.card import write_card
+
+    write_card(_context(), out)
+
+
+@app.command(rich_help_panel="Models")
+def pretrain(
+    out: Annotated[Path, typer.Option(help="Folder for the model; resumes from its checkpoint.")],
+    steps: Annotated[int | None, typer.Option(help="Fewer steps, for a trial.")] = None,
+    threads: Annotated[int, typer.Option(help="torch threads; another number, other bytes.")] = 1,
+) -> None:
+    """Train the `tiny` base model on behaviours before 2017-09-01 (hours on a CPU)."""
+    from aigq_tasks.policy.base_model import train_base
+
+    train_base(out, steps, threads)
+
+
+@app.command(rich_help_panel="Services")
+def up() -> None:
+    """Start S3, Valkey, MLflow and Airflow and wait until they are healthy."""
+    from aigq_tasks.services import supervisor
+    from aigq_tasks.settings import load_settings
+
+    supervisor.up(load_settings())
+
+
+@app.command(rich_help_panel="Services")
+def down() -> None:
+    """Stop all services; no process stays behind."""
+    from aigq_tasks.services import supervisor
+    from aigq_tasks.settings import load_settings
+
+    supervisor.down(load_settings())
+
+
+@app.command(rich_help_panel="Services")
+def status() -> None:
+    """Which services run, where, and whether they are healthy."""
+    from aigq_tasks.services.show import print_status
+
+    print_status()
+
+
+@app.command(rich_help_panel="Services")
+def demo(
+    days: Annotated[int, typer.Option(min=1, max=30, help="Days to backfill.")] = 5,
+) -> None:
+    """Services up, bootstrap, then Airflow's own backfill of some days; ends with the table."""
+    from aigq_tasks.services.demo import run_demo
+
+    run_demo(days)
+
+
+def main() -> None:
+    """Entry point: prints an AigqError as one line and turns it into the exit code."""
+    # Loopback services must not be asked for through a proxy that the environment names.
+    os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost")
+    # Idle OpenMP threads that spin cost 3-6 times the work on a machine that does other things.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    command: Callable[[], Any] = app
+    try:
+        command()
+    except OutsideTheLog as error:
+        print(f"aigq: {error}", file=sys.stderr)
+        sys.exit(OUTSIDE_THE_LOG)
+    except AigqError as error:
+        print(f"aigq: {error}", file=sys.stderr)
+        sys.exit(1)

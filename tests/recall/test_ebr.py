@@ -1,0 +1,233 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch  # noqa: TID253
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aigq_tasks.errors import AigqError
+from aigq_tasks.recall import ebr, popularity
+
+AS_OF = pd.Timestamp("2025-03-01")
+SMALL = ebr.EbrConfig(dim=8, hidden=8, epochs=12, states_per_batch=32, learning_rate=0.03)
+
+
+def behaviours(*rows: tuple[str, float, str, str]) -> pd.DataFrame:
+    """(user, age in days, kind, content)."""
+    return pd.DataFrame(
+        [(user, AS_OF - pd.Timedelta(days=age), kind, text) for user, age, kind, text in rows],
+        columns=["user_id", "time", "kind", "content"],
+    ).astype({"user_id": "str", "time": "datetime64[us]", "kind": "str", "content": "str"})
+
+
+def planted(days: int = 20, users: int = 60) -> pd.DataFrame:
+    """Everybody searches milk; a user who clicks pet i searches food i on the following days.
+
+    Pets and foods share no word, so only the pattern in the log links them. The last pet owner of
+    each kind ("new") has only clicked so far.
+    """
+    rows = []
+    for user in range(users):
+        pet = user % 6
+        for day in range(1, days):
+            rows.append((f"u{user}", day + 0.5, "item_click", f"pet{pet}"))
+            rows.append((f"u{user}", day + 0.4, "search", "milk" if day % 2 else f"food{pet}"))
+    rows += [(f"new{pet}", 1.5, "item_click", f"pet{pet}") for pet in range(6)]
+    return behaviours(*rows)
+
+
+@pytest.fixture(scope="module")
+def learned() -> tuple[ebr.Ebr, list[float]]:
+    return ebr.train(planted(), AS_OF, SMALL)
+
+
+def test_it_learns_what_popularity_cannot_know(learned: tuple[ebr.Ebr, list[float]]) -> None:
+    model, losses = learned
+    assert losses[-1] < 0.8 * losses[0]
+    users = [f"new{pet}" for pet in range(6)]
+    found = model.recall(users, planted(), AS_OF, k=2)
+    hits = [f"food{pet}" in dict(found[f"new{pet}"]) for pet in range(6)]
+    popular = popularity.build(planted(), AS_OF).recall(users, planted(), AS_OF, k=2)
+    popular_hits = [f"food{pet}" in dict(popular[f"new{pet}"]) for pet in range(6)]
+    assert sum(hits) == 6
+    assert sum(popular_hits) <= 1  # two queries, one of them milk
+
+
+def test_a_stranger_gets_what_is_popular(learned: tuple[ebr.Ebr, list[float]]) -> None:
+    assert learned[0].recall(["nobody"], planted(), AS_OF, k=1)["nobody"][0][0] == "milk"
+
+
+def test_same_inputs_same_bytes(learned: tuple[ebr.Ebr, list[float]]) -> None:
+    files = learned[0].to_files()
+    again, losses = ebr.train(planted().iloc[::-1], AS_OF, SMALL)
+    assert again.to_files() == files
+    assert losses == learned[1]
+    other, _ = ebr.train(planted(), AS_OF, replace(SMALL, seed=1))
+    assert other.to_files()["ebr.safetensors"] != files["ebr.safetensors"]
+
+
+def test_files_round_trip(learned: tuple[ebr.Ebr, list[float]]) -> None:
+    model = learned[0]
+    again = ebr.Ebr.from_files(model.to_files())
+    assert again.to_files() == model.to_files()
+    assert (again.config, again.vocabulary) == (model.config, model.vocabulary)
+    now = (["u1", "new2", "nobody"], planted(), AS_OF, 3)
+    assert again.recall(*now) == model.recall(*now)
+
+
+def test_recall_is_the_exact_top_of_the_dot_products(
+    learned: tuple[ebr.Ebr, list[float]],
+) -> None:
+    model, history = learned[0], behaviours(("u", 3.5, "item_click", "pet1"))
+    p, words = model.params, model.vocabulary.words
+    # By hand: one event, aged 4 days when seen on the day of as_of (midnight to midnight).
+    pet = p["content"][1 + model.vocabulary.contents.index("pet1")]
+    pet = pet + p["token"][1 + model.vocabulary.tokens.index("pet1")]
+    gate = p["gate"][1 + ebr.KINDS.index("item_click") * len(ebr.BUCKETS) + ebr.BUCKETS.index(4)]
+    bag = pet * gate / math.sqrt(1 + 1)
+    hidden = torch.relu(bag @ p["hidden.weight"] + p["hidden.bias"])
+    user = bag + hidden @ p["out.weight"] + p["out.bias"]
+    vectors, bias = ebr.query_tower(p, words(model.vocabulary.queries))
+    scores = dict(zip(model.vocabulary.queries, (vectors @ user + bias)[1:].tolist(), strict=True))
+    expected = sorted(scores, key=lambda query: -scores[query])[:4]
+    found = model.recall(["u"], history, AS_OF, k=4)["u"]
+    assert [query for query, _ in found] == expected
+    assert [score for _, score in found] == pytest.approx([scores[q] for q in expected], rel=1e-4)
+
+
+def test_company_does_not_change_an_answer(learned: tuple[ebr.Ebr, list[float]]) -> None:
+    """u has one event and pads the batch of u0, who has many."""
+    model = learned[0]
+    history = pd.concat([planted(), behaviours(("u", 3.5, "item_click", "pet1"))])
+    alone = model.recall(["u"], history, AS_OF, k=3)["u"]
+    beside = model.recall(["u0", "u", "nobody"], history, AS_OF, k=3)["u"]
+    assert [query for query, _ in beside] == [query for query, _ in alone]
+    assert [score for _, score in beside] == pytest.approx([score for _, score in alone], rel=1e-4)
+    assert not model.params["gate"][0].any()
+
+
+def test_the_future_is_never_read(learned: tuple[ebr.Ebr, list[float]]) -> None:
+    model = learned[0]
+    both = pd.concat([planted(), behaviours(("new0", -0.5, "item_click", "pet3"))])
+    assert ebr.train(both, AS_OF, SMALL)[0].to_files() == model.to_files()
+    seen = model.recall(["new0"], both, AS_OF, 3)
+    assert seen == model.recall(["new0"], planted(), AS_OF, 3)
+    # Once as_of has passed it, the same click counts.
+    later = model.recall(["new0"], both, AS_OF + pd.Timedelta(days=0.6), 3)
+    assert later["new0"] != seen["new0"]
+
+
+def test_the_state_of_a_training_pair_ends_before_its_day() -> None:
+    history = behaviours(
+        ("u", 9.5, "item_click", "a"),
+        ("u", 9.4, "search", "a"),  # its own day is no history: an empty state
+        ("u", 4.5, "item_click", "b"),
+        ("u", 2.5, "search", "b"),
+    )
+    past = history.sort_values(["user_id", "time"], ignore_index=True)
+    vocabulary = ebr.Vocabulary(("a", "b"), ("a", "b"), ())
+    states, state, target = ebr._pairs(past, past["time"].min(), vocabulary, max_events=2)
+    assert state.tolist() == [0, 1]
+    assert target.tolist() == [1, 2]
+    content, gate = states.bag(np.array([0, 1]))
+    # The latest two events before the day of the second search, latest first: b (2 days before),
+    # then the search of a (7 days before).
+    assert content.tolist() == [[0, 0], [2, 1]]
+    click_2 = 1 + ebr.KINDS.index("item_click") * len(ebr.BUCKETS) + ebr.BUCKETS.index(2)
+    search_7 = 1 + ebr.KINDS.index("search") * len(ebr.BUCKETS) + ebr.BUCKETS.index(7)
+    assert gate.tolist() == [[0, 0], [click_2, search_7]]
+
+
+def test_logq_corrected_loss_by_hand() -> None:
+    user, query = torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [0.5]])
+    bias, log_q = torch.tensor([0.0, 1.0]), torch.log(torch.tensor([0.5, 0.25]))
+    loss = ebr.sampled_softmax_loss(user, query, bias, torch.tensor([7, 8]), log_q)
+    # Logits: user·query + bias − log q, with −log 0.5 = ln 2 and −log 0.25 = 2 ln 2.
+    ln2 = math.log(2)
+    first = [1 + 0 + ln2, 0.5 + 1 + 2 * ln2]
+    second = [2 + 0 + ln2, 1 + 1 + 2 * ln2]
+    expected = -0.5 * (
+        first[0]
+        - math.log(math.exp(first[0]) + math.exp(first[1]))
+        + second[1]
+        - math.log(math.exp(second[0]) + math.exp(second[1]))
+    )
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_pairs_with_the_same_query_are_no_negatives() -> None:
+    vectors, zero = torch.randn(2, 4, generator=torch.Generator().manual_seed(0)), torch.zeros(2)
+    same = ebr.sampled_softmax_loss(vectors, vectors, zero, torch.tensor([3, 3]), zero)
+    assert same.item() == 0.0  # each has only itself to choose from
+
+
+def test_continued_training_keeps_what_is_known_and_adds_what_is_new(
+    learned: tuple[ebr.Ebr, list[float]],
+) -> None:
+    model = learned[0]
+    tomorrow = AS_OF + pd.Timedelta(days=1)
+    more = pd.concat([planted(), behaviours(("u1", -0.5, "search", "guinea pig"))])
+    still = replace(SMALL, update_learning_rate=0.0)
+    kept, _ = ebr.train(more, tomorrow, still, init=model)
+    assert set(kept.vocabulary.queries) == {*model.vocabulary.queries, "guinea pig"}
+    for query in model.vocabulary.queries:
+        old = model.params["query"][1 + model.vocabulary.queries.index(query)]
+        assert torch.equal(kept.params["query"][1 + kept.vocabulary.queries.index(query)], old)
+    assert torch.equal(kept.params["gate"], model.params["gate"])
+    # With a learning rate it moves, a little, and still knows the pattern.
+    moved, losses = ebr.train(more, tomorrow, SMALL, init=model)
+    assert len(losses) == SMALL.update_epochs
+    assert not torch.equal(moved.params["hidden.weight"], model.params["hidden.weight"])
+    assert "food3" in dict(moved.recall(["new3"], more, tomorrow, k=2)["new3"])
+    assert ebr.train(more, tomorrow, SMALL, init=model)[0].to_files() == moved.to_files()
+
+
+def test_errors_say_what_to_do(learned: tuple[ebr.Ebr, list[float]]) -> None:
+    only_clicks = behaviours(("u", 1, "item_click", "a"), ("u", 1, "hint_click", "b"))
+    with pytest.raises(AigqError, match="no search"):
+        ebr.train(only_clicks, AS_OF, SMALL)
+    with pytest.raises(AigqError, match="other sizes"):
+        ebr.train(planted(), AS_OF, replace(SMALL, dim=4), init=learned[0])
+
+
+def test_the_defaults_stay_below_a_million_parameters() -> None:
+    c = ebr.EbrConfig()
+    full = ebr.Vocabulary(
+        tuple(f"c{i}" for i in range(c.max_contents)),
+        tuple(f"c{i}" for i in range(c.max_queries)),
+        tuple(f"t{i}" for i in range(c.max_tokens)),
+    )
+    past = behaviours(*[("u", 1, "search", query) for query in full.queries])
+    params = ebr._initial(full, past, c, None)
+    assert sum(value.numel() for value in params.values()) <= 1_000_000
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("xyz"),
+            st.floats(0.01, 40),
+            st.sampled_from(ebr.KINDS),
+            st.sampled_from(["a", "b c", "d"]),
+        ),
+        max_size=25,
+    ),
+    st.integers(1, 5),
+)
+def test_states_hold_the_latest_events_of_their_user(
+    rows: list[tuple[str, float, str, str]], max_events: int
+) -> None:
+    past = behaviours(*rows).sort_values(["user_id", "time"], ignore_index=True)
+    vocabulary = ebr.Vocabulary(("a", "b c", "d"), (), ())
+    users = pd.Index(["x", "y", "z", "nobody"])
+    day = np.full(4, (AS_OF - pd.Timestamp("1970-01-01")).days)
+    states = ebr._states(past, users, day, day, vocabulary, max_events)
+    content, gate = states.bag(np.arange(4))
+    for i, user in enumerate(users):
+        texts = past.loc[past["user_id"] == user, "content"].tolist()[::-1][:max_events]
+        filled = gate[i] > 0
+        assert [vocabulary.contents[c - 1] for c in content[i][filled]] == texts

@@ -1,0 +1,307 @@
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aigq_tasks.errors import AigqError
+from aigq_tasks.recall import own_history, popularity, u2q
+from aigq_tasks.recall.stack import Exposure, HintStack, expose, fill_slots, plackett_luce
+
+AS_OF = pd.Timestamp("2025-03-01")
+
+
+def behaviours(*rows: tuple[str, float, str, str]) -> pd.DataFrame:
+    """(user, age in days, kind, content)."""
+    return pd.DataFrame(
+        [(user, AS_OF - pd.Timedelta(days=age), kind, text) for user, age, kind, text in rows],
+        columns=["user_id", "time", "kind", "content"],
+    ).astype({"user_id": "str", "time": "datetime64[us]", "kind": "str", "content": "str"})
+
+
+HISTORY = behaviours(
+    *[("bob", age, "search", "milk") for age in (1, 2, 3, 4)],
+    *[("bob", age, "search", "jam") for age in (1, 2)],
+    ("ann", 2, "search", "tea"),
+    ("ann", 1, "search", "x" * 41),  # too long to be shown
+)
+DAY = AS_OF.date()
+
+
+def stack(**options: object) -> HintStack:
+    """u2q and popularity; popularity has milk, jam, the long one, tea."""
+    lists = u2q.U2qSource(u2q.build({"ann": ["tea", "milk", "salt"]}, DAY))
+    return HintStack((lists, popularity.build(HISTORY, AS_OF)), **options)
+
+
+def test_candidates_are_a_union_that_remembers_all_sources() -> None:
+    popular = popularity.build(HISTORY, AS_OF).queries
+    assert (popular[0], popular[1], popular[3]) == ("milk", "jam", "tea")
+    rows = stack().candidates(["ann"], HISTORY, AS_OF)
+    # Fusion: mean over two sources of 61 / (60 + rank). The source shown has the best rank; milk
+    # is second in u2q and first in popularity.
+    expected = {
+        "jam": ("popularity", "popularity", (61 / 62) / 2),
+        "milk": ("popularity", "u2q+popularity", (61 / 62 + 1) / 2),
+        "salt": ("u2q", "u2q", (61 / 63) / 2),
+        "tea": ("u2q", "u2q+popularity", (1 + 61 / 64) / 2),
+    }
+    assert rows["query"].tolist() == sorted(expected)  # and the long one is not there
+    for row in rows.itertuples():
+        source, sources, fusion = expected[row.query]
+        assert (row.source, row.sources) == (source, sources)
+        assert row.fusion == pytest.approx(fusion)
+
+
+def test_equal_ranks_show_the_earlier_source() -> None:
+    twice = u2q.U2qSource(u2q.build({"ann": ["milk"]}, DAY))
+    popular = popularity.build(HISTORY, AS_OF)
+    first = HintStack((twice, popular)).candidates(["ann"], HISTORY, AS_OF)
+    last = HintStack((popular, twice)).candidates(["ann"], HISTORY, AS_OF)
+    milk = [rows.loc[rows["query"] == "milk", "source"].item() for rows in (first, last)]
+    assert milk == ["u2q", "popularity"]
+
+
+def test_launch_ranks_by_fusion() -> None:
+    ranking = stack().rank(["ann", "new"], HISTORY, AS_OF)
+    assert ranking.columns.tolist() == ["user_id", "rank", "query", "source", "rank_score"]
+    ann = ranking[ranking["user_id"] == "ann"]
+    assert ann["query"].tolist() == ["milk", "tea", "jam", "salt"]
+    assert ann["rank"].tolist() == [1, 2, 3, 4]
+    # A user whom no personal source knows still gets what is popular.
+    assert ranking.loc[ranking["user_id"] == "new", "query"].tolist() == ["milk", "jam", "tea"]
+
+
+def test_the_scorer_ranks_and_ties_go_by_text() -> None:
+    asked: list[tuple[str, str]] = []
+
+    def score(users: Sequence[str], queries: Sequence[str]) -> np.ndarray:
+        asked.extend(zip(users, queries, strict=True))
+        return np.array([0.9 if query == "salt" else 0.1 for query in queries])
+
+    ranking = stack(score=score, top=3).rank(["ann"], HISTORY, AS_OF)
+    assert asked == [("ann", query) for query in ("jam", "milk", "salt", "tea")]
+    assert ranking["query"].tolist() == ["salt", "jam", "milk"]
+    assert ranking["rank_score"].tolist() == [0.9, 0.1, 0.1]
+
+
+@pytest.mark.parametrize("scores", [np.array([0.5]), np.full(4, np.nan)])
+def test_a_broken_scorer_is_an_error(scores: np.ndarray) -> None:
+    with pytest.raises(AigqError, match="click model"):
+        stack(score=lambda users, queries: scores).rank(["ann"], HISTORY, AS_OF)
+
+
+def test_per_source_limits_what_is_asked() -> None:
+    ranking = stack(per_source=1).rank(["ann"], HISTORY, AS_OF)
+    assert set(ranking["query"]) == {"tea", "milk"}
+
+
+def test_a_stack_without_proposals_ranks_nothing() -> None:
+    empty = HintStack((own_history.build(HISTORY, AS_OF),)).rank(["new"], HISTORY, AS_OF)
+    assert len(empty) == 0
+
+
+# --- exposure -------------------------------------------------------------------------------
+
+
+def ranking_of(scores: Sequence[float], user: str = "u") -> pd.DataFrame:
+    n = len(scores)
+    return pd.DataFrame(
+        {
+            "user_id": [user] * n,
+            "rank": range(1, n + 1),
+            "query": [f"q{i}" for i in range(n)],
+            "source": ["popularity"] * n,
+            "rank_score": sorted(scores, reverse=True),
+        }
+    )
+
+
+def requests_of(count: int, user: str = "u") -> pd.DataFrame:
+    return pd.DataFrame(
+        {"request_id": [f"{user}-{i}" for i in range(count)], "user_id": user, "time": AS_OF}
+    )
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The exposure policy, enumerated one page at a time from its definition."""
+
+    scores: Sequence[float]
+    top_n: int
+    temperature: float
+
+    def page(self, page: Sequence[int]) -> float:
+        """Probability that a request shows the candidates `page`, top to bottom."""
+        return sum(self._given(page, exploring) for exploring in range(3)) / 3
+
+    def _given(self, page: Sequence[int], exploring: int) -> float:
+        left, product = list(range(len(self.scores))), 1.0
+        for slot, shown in enumerate(page):
+            if slot == exploring:
+                product *= 1 / len(left)
+            else:
+                weights = {
+                    i: np.exp(self.scores[i] / self.temperature) for i in left if i < self.top_n
+                }
+                product *= weights.get(shown, 0.0) / sum(weights.values())
+            left.remove(shown)
+        return product
+
+
+SCORES = [0.9, 0.7, 0.65, 0.3, 0.1]
+POLICY = Exposure(top_n=4, temperature=0.4)
+REFERENCE = Reference(SCORES, POLICY.top_n, POLICY.temperature)
+
+
+@pytest.fixture(scope="module")
+def pages() -> pd.DataFrame:
+    """12,000 pages of one user, a column for each slot's query, propensity and explored."""
+    shown = expose(ranking_of(SCORES), requests_of(12_000), POLICY, seed=3)
+    return shown.pivot_table(
+        index="request_id",
+        columns="position",
+        values=["query", "propensity", "explored"],
+        aggfunc="first",
+    )
+
+
+def test_propensities_are_exact(pages: pd.DataFrame) -> None:
+    checked = set()
+    for queries, propensities in zip(
+        pages["query"].to_numpy(), pages["propensity"].to_numpy(), strict=True
+    ):
+        page = [int(query[1:]) for query in queries]
+        if tuple(page) in checked:
+            continue
+        checked.add(tuple(page))
+        for slot in range(3):
+            above = REFERENCE.page(page[:slot])
+            assert propensities[slot] == pytest.approx(REFERENCE.page(page[: slot + 1]) / above)
+    assert len(checked) > 40  # of 60 orders of five candidates in three slots
+
+
+def test_propensities_of_alternatives_sum_to_one(pages: pd.DataFrame) -> None:
+    for slot in (1, 2, 3):
+        alternatives: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
+        for queries, propensities in zip(
+            pages["query"].to_numpy(), pages["propensity"].to_numpy(), strict=True
+        ):
+            alternatives[tuple(queries[: slot - 1])][queries[slot - 1]] = propensities[slot - 1]
+        whole = [found for found in alternatives.values() if len(found) == 5 - (slot - 1)]
+        assert whole
+        for found in whole:
+            assert sum(found.values()) == pytest.approx(1.0)
+
+
+def test_pages_come_as_often_as_their_propensity_says(pages: pd.DataFrame) -> None:
+    drawn = Counter(tuple(int(q[1:]) for q in queries) for queries in pages["query"].to_numpy())
+    n = len(pages)
+    for page in permutations(range(5), 3):
+        p = REFERENCE.page(page)
+        # Five standard errors: over 60 pages a false alarm is rarer than 1 in 10,000 seeds.
+        assert abs(drawn[page] - n * p) <= 5 * np.sqrt(n * p * (1 - p)) + 1e-9
+
+
+def test_one_slot_explores_and_each_as_often(pages: pd.DataFrame) -> None:
+    explored = pages["explored"].to_numpy(dtype=bool)
+    assert (explored.sum(axis=1) == 1).all()
+    assert explored.mean(axis=0) == pytest.approx(1 / 3, abs=0.02)  # 4.6 standard errors
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=8),
+    st.integers(3, 6),
+    st.floats(0.02, 2.0),
+    st.integers(0, 2**32),
+)
+def test_any_page_is_valid_and_its_propensities_multiply_to_its_probability(
+    scores: list[float], top_n: int, temperature: float, seed: int
+) -> None:
+    scores = sorted(scores, reverse=True)
+    policy = Exposure(top_n, temperature)
+    shown = expose(ranking_of(scores), requests_of(5), policy, seed)
+    reference = Reference(scores, top_n, temperature)
+    for _, page in shown.groupby("request_id"):
+        queries = [int(query[1:]) for query in page["query"]]
+        assert page["position"].tolist() == list(range(1, 1 + min(3, len(scores))))
+        assert len(set(queries)) == len(queries)
+        assert page["propensity"].between(0, 1 + 1e-9, inclusive="right").all()
+        assert page["propensity"].prod() == pytest.approx(reference.page(queries), rel=1e-6)
+        exploit = page.loc[~page["explored"], "query"]
+        assert all(int(query[1:]) < top_n for query in exploit)
+
+
+def test_draws_depend_on_seed_and_request_alone() -> None:
+    ranking = pd.concat([ranking_of(SCORES), ranking_of([0.4, 0.3, 0.2], "v")], ignore_index=True)
+    both = pd.concat([requests_of(30), requests_of(30, "v")], ignore_index=True)
+    shown = expose(ranking, both, POLICY, seed=3)
+    shuffled = expose(ranking, both.sample(frac=1, random_state=1), POLICY, seed=3)
+    order = ["request_id", "position"]
+    pd.testing.assert_frame_equal(
+        shown.sort_values(order, ignore_index=True),
+        shuffled.sort_values(order, ignore_index=True),
+    )
+    alone = expose(ranking_of(SCORES), requests_of(30), POLICY, seed=3)
+    pd.testing.assert_frame_equal(alone, shown[shown["user_id"] == "u"].reset_index(drop=True))
+    other = expose(ranking, both, POLICY, seed=4)
+    assert other["query"].tolist() != shown["query"].tolist()
+
+
+def test_requests_of_a_day_differ_and_the_best_are_shown_most() -> None:
+    shown = expose(ranking_of(np.linspace(0.3, 0.0, 30).tolist()), requests_of(200), Exposure(), 0)
+    assert shown.groupby("request_id")["query"].agg(tuple).nunique() > 100
+    counts = shown["query"].value_counts()
+    assert counts["q0"] > counts["q9"] > 0  # within the top 10
+    assert shown["query"].nunique() > 20  # and exploration reaches far below it
+
+
+def test_columns_order_and_types_of_the_log() -> None:
+    shown = expose(ranking_of(SCORES), requests_of(2), POLICY, seed=0)
+    assert shown.columns.tolist() == [
+        *("request_id", "user_id", "time", "position", "query", "source", "rank_score"),
+        *("propensity", "explored"),
+    ]
+    assert shown["position"].tolist() == [1, 2, 3, 1, 2, 3]
+    assert shown["explored"].dtype == bool
+    scores = dict(zip(ranking_of(SCORES)["query"], SCORES, strict=True))
+    assert shown["rank_score"].tolist() == [scores[query] for query in shown["query"]]
+
+
+def test_no_requests_no_rows_and_no_ranking_is_an_error() -> None:
+    assert len(expose(ranking_of(SCORES), requests_of(0), POLICY, seed=0)) == 0
+    assert len(expose(ranking_of([]), requests_of(0), POLICY, seed=0)) == 0
+    with pytest.raises(AigqError, match="user stranger has no ranking"):
+        expose(ranking_of(SCORES), requests_of(1, "stranger"), POLICY, seed=0)
+
+
+def test_exposure_limits() -> None:
+    with pytest.raises(AigqError, match="top_n >= 3"):
+        Exposure(top_n=2)
+    with pytest.raises(AigqError, match="temperature above 0"):
+        Exposure(temperature=0.0)
+
+
+def test_plackett_luce_by_hand() -> None:
+    logits = np.log([[1.0, 2.0, 5.0], [1.0, 1.0, 1.0]])
+    left = np.array([[True, True, False], [False, False, False]])
+    assert plackett_luce(logits, left) == pytest.approx(np.array([[1 / 3, 2 / 3, 0], [0, 0, 0]]))
+
+
+def test_a_tiny_temperature_does_not_overflow() -> None:
+    slots = fill_slots(
+        np.array([[0.9, 0.5, 0.1, 0.0]]),
+        np.ones((1, 4), dtype=bool),
+        np.array([[0.99, 0.5, 0.5, 0.5]]),  # slot 3 explores
+        Exposure(top_n=3, temperature=1e-6),
+    )
+    # Exploit takes the best two. Slot 1: P = 2/3 (1 exploit) + 1/3 · 1/4. Slot 2, given that:
+    # (1/3 · 1 · 1 + 1/3 · 1/4 · 1 + 1/3 · 1 · 1/3) / (3/4) = (19/36) / (3/4) = 19/27.
+    assert slots.chosen[0, :2].tolist() == [0, 1]
+    assert slots.propensity[0, :2] == pytest.approx([3 / 4, 19 / 27])
