@@ -194,7 +194,7 @@ def pretrain(
     threads: Annotated[int, typer.Option(help="torch threads; another number, other bytes.")] = 1,
 ) -> None:
     """Train the `tiny` base model on behaviours before 2017-09-01 (hours on a CPU)."""
-    from aigq_tasks.policy.base_model import train_base
+    from aigq_tasks.stages.base_model import train_base
 
     train_base(out, steps, threads)
 

@@ -91,7 +91,7 @@ class CtrSettings(Section):
 
 class RecallSettings(Section):
     per_source: int = Field(30, description="candidates a recall source may propose")
-    ebr_epochs: int = Field(8, description="passes of the two-tower model's first training")
+    ebr_epochs: int = Field(6, description="passes of the two-tower model's first training")
 
 
 class SampleSettings(Section):

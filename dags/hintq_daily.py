@@ -61,5 +61,6 @@ with DAG(
 
     market >> [ctr, recall, samples]
     [ctr, samples] >> policy
-    [policy, recall] >> evaluate >> gate >> u2q >> publish
+    policy >> evaluate >> gate >> u2q >> publish
+    recall >> publish
     market >> publish  # wait_for_downstream looks one arrow far: publish is what market waits for

@@ -8,12 +8,11 @@ AIGQ_TEST_VALKEY_URL. Every test gets a bucket and an experiment of its own.
 import os
 import uuid
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 import pytest
 import servers
 
-from aigq_tasks.settings import MlflowSettings, S3Settings, Settings, ValkeySettings
+from aigq_tasks.settings import Settings
 from aigq_tasks.stages.context import Context
 from aigq_tasks.storage.objects import ObjectStore
 
@@ -69,19 +68,7 @@ def settings(
     s3_server: servers.S3Server, bucket: str, mlflow_url: str, valkey_url: str
 ) -> Settings:
     """Settings that name the real servers, with a bucket and an experiment of their own."""
-    mlflow, valkey = urlsplit(mlflow_url), urlsplit(valkey_url)
-    return Settings(
-        s3=S3Settings(
-            endpoint=s3_server.url,
-            bucket=bucket,
-            access_key=s3_server.access_key,
-            secret_key=s3_server.secret_key,
-        ),
-        mlflow=MlflowSettings(
-            host=str(mlflow.hostname), port=mlflow.port, experiment=f"experiment-{bucket}"
-        ),
-        valkey=ValkeySettings(host=str(valkey.hostname), port=valkey.port),
-    )
+    return servers.settings_for(s3_server, bucket, mlflow_url, valkey_url)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import boto3
 import requests
@@ -17,6 +18,7 @@ import valkey
 from botocore.config import Config
 
 from aigq_tasks.services.environment import valkey_binary, weed_binary
+from aigq_tasks.settings import MlflowSettings, S3Settings, Settings, ValkeySettings
 
 START_SECONDS = 90.0
 
@@ -175,3 +177,17 @@ def delete_bucket(server: S3Server, bucket: str) -> None:
         for found in page.get("Contents", []):
             s3.delete_object(Bucket=bucket, Key=found["Key"])
     s3.delete_bucket(Bucket=bucket)
+
+
+def settings_for(s3: S3Server, bucket: str, mlflow_url: str, valkey_url: str) -> Settings:
+    """Settings that name running servers, with a bucket and an experiment of their own."""
+    mlflow, valkey = urlsplit(mlflow_url), urlsplit(valkey_url)
+    return Settings(
+        s3=S3Settings(
+            endpoint=s3.url, bucket=bucket, access_key=s3.access_key, secret_key=s3.secret_key
+        ),
+        mlflow=MlflowSettings(
+            host=str(mlflow.hostname), port=mlflow.port, experiment=f"experiment-{bucket}"
+        ),
+        valkey=ValkeySettings(host=str(valkey.hostname), port=valkey.port),
+    )

@@ -47,9 +47,9 @@ class HistoryLine:
 
 
 def history_lines(
-    times: Sequence[np.datetime64],
-    kinds: Sequence[str],
-    contents: Sequence[str],
+    times: Iterable[np.datetime64],
+    kinds: Iterable[str],
+    contents: Iterable[str],
     now: datetime | np.datetime64,
     limit: int,
 ) -> list[HistoryLine]:
@@ -58,7 +58,7 @@ def history_lines(
     times, kinds, contents: parallel, in time order. The lines kept are those with the largest
     times · exp(−days_ago / 45); the result is ordered oldest first, ties by content.
     """
-    moment = np.datetime64(now, "us")
+    moment = np.datetime64(now, "us")  # type: ignore[call-overload]  # stubs: no datetime64 here
     seen: dict[str, list[tuple[np.datetime64, str]]] = {}
     for time, kind, content in zip(times, kinds, contents, strict=True):
         if time < moment:
@@ -68,9 +68,7 @@ def history_lines(
     return sorted(lines[:limit], key=lambda line: (-line.days_ago, line.content))
 
 
-def _fold(
-    content: str, events: list[tuple[np.datetime64, str]], now: np.datetime64
-) -> HistoryLine:
+def _fold(content: str, events: list[tuple[np.datetime64, str]], now: np.datetime64) -> HistoryLine:
     days = [int((now - time) / np.timedelta64(1, "D")) for time, _ in events]
     kind = max((kind for _, kind in events), key=_STRENGTH.__getitem__)
     every = (days[0] - days[-1]) / (len(days) - 1) if len(days) > 1 else 0.0
@@ -89,9 +87,10 @@ def render_target(queries: Sequence[str]) -> str:
 
 def profile_words(users: pd.DataFrame) -> dict[str, str]:
     """user_id -> profile in words ("65+ 35-49k 2 adults no kids"), "" where nothing is known."""
+    columns = [users[c] for c in ("user_id", "age", "income", "household")]
     return {
-        row.user_id: " ".join(word for word in (row.age, row.income, row.household) if word)
-        for row in users.itertuples(index=False)
+        user: " ".join(word for word in words if word)
+        for user, *words in zip(*columns, strict=True)
     }
 
 
@@ -105,9 +104,11 @@ class Histories:
     def of(cls, behaviours: pd.DataFrame) -> "Histories":
         """behaviours: user_id, time, kind, content, sorted by (user_id, time)."""
         users = behaviours["user_id"].to_numpy(dtype=object)
-        starts = np.flatnonzero(np.r_[True, users[1:] != users[:-1]]) if len(users) else []
+        if not len(users):
+            return cls({})
+        starts = np.flatnonzero(np.r_[True, users[1:] != users[:-1]])
         columns = [behaviours[c].to_numpy() for c in ("time", "kind", "content")]
-        spans = zip(starts, [*starts[1:], len(users)], strict=True) if len(users) else iter(())
+        spans = zip(starts, [*starts[1:], len(users)], strict=True)
         return cls({users[a]: tuple(c[a:b] for c in columns) for a, b in spans})  # type: ignore[misc]
 
     def lines(self, user: str, now: datetime | np.datetime64, limit: int) -> list[HistoryLine]:

@@ -3,6 +3,7 @@
 import re
 from functools import cache
 from importlib import resources
+from itertools import pairwise
 
 MIN_CHARS, MAX_CHARS, MAX_WORDS = 2, 40, 6
 _NOT_QUERY = re.compile(r"[^a-z0-9]+")
@@ -30,5 +31,5 @@ def is_allowed(query: str) -> bool:
     words = query.split()
     if not MIN_CHARS <= len(query) <= MAX_CHARS or len(words) > MAX_WORDS:
         return False
-    pairs = {f"{a} {b}" for a, b in zip(words, words[1:], strict=False)}
+    pairs = {f"{a} {b}" for a, b in pairwise(words)}
     return blocklist().isdisjoint(pairs.union(words))

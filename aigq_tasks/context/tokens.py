@@ -72,7 +72,7 @@ def add_special_tokens(tokenizer: Any, model: Any) -> int:
     pieces = {token: _piece_ids(tokenizer, token) for token in new}
     tokenizer.add_special_tokens({"additional_special_tokens": new}, False)
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    tables: list[torch.nn.Module] = [model.get_input_embeddings()]
+    tables: list[torch.nn.Embedding | torch.nn.Linear] = [model.get_input_embeddings()]
     output = model.get_output_embeddings()
     if output is not None and output.weight is not tables[0].weight:
         tables.append(output)

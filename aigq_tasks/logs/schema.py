@@ -19,9 +19,7 @@ def _text(longest: int = MAX_TEXT, empty: bool = False) -> pa.Column:
         str,
         [
             pa.Check.str_length(0 if empty else 1, longest, name="length"),
-            pa.Check(
-                lambda s: ~s.str.contains(_CONTROL, regex=True), name="control_character"
-            ),
+            pa.Check(lambda s: ~s.str.contains(_CONTROL, regex=True), name="control_character"),
         ],
     )
 
@@ -88,8 +86,7 @@ SCHEMAS: dict[str, pa.DataFrameSchema] = {
             "release": pa.Column("int64"),
         },
         checks=pa.Check(
-            lambda t: (t["clicked"] == t["click_time"].notna())
-            & ~(t["click_time"] < t["time"]),
+            lambda t: (t["clicked"] == t["click_time"].notna()) & ~(t["click_time"] < t["time"]),
             name="click_time",
         ),
         unique=["request_id", "position"],

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import date
 
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import SchemaErrors
@@ -55,7 +56,7 @@ def _one_kind_of_text(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.astype(dict.fromkeys(text, "str"))
 
 
-def _note(reasons: pd.Series, rows: pd.Series, reason: str) -> None:
+def _note(reasons: pd.Series, rows: pd.Series | np.ndarray, reason: str) -> None:
     reasons[rows & (reasons == "")] = reason
 
 

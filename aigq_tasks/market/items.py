@@ -19,12 +19,11 @@ def items_of(item_ids: Iterable[str]) -> pd.DataFrame:
     wanted = pd.DataFrame({"product_id": np.array(sorted({int(i) for i in item_ids}), "int64")})
     rows = wanted.merge(catalogue.products.astype({"product_id": "int64"}), on="product_id")
     rows = rows.merge(catalogue.needs[["need", "category", "product_type"]], on="need")
-    parts = [rows["brand_tier"], rows["product_type"], rows["category"], rows["size"]]
-    title = parts[0].str.cat(parts[1:], sep=" ").str.lower().str.strip()
+    title = rows["brand_tier"].str.cat(rows[["product_type", "category", "size"]], sep=" ")
     table = pd.DataFrame(
         {
             "item_id": rows["product_id"].astype(str),
-            "title": title,
+            "title": title.str.lower().str.strip(),
             "category": rows["category"],
             "product_type": rows["product_type"],
             "brand_tier": rows["brand_tier"],

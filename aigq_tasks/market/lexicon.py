@@ -33,7 +33,8 @@ _SPELLED = {
     "choc": "chocolate", "bev": "beverage", "tiss": "tissue", "saus": "sausage",
     "beerale": "beer", "lqd": "liquid", "pwdr": "powder", "shamp": "shampoo", "mw": "microwave",
 }  # fmt: skip
-_NOISE = frozenset(["misc", "miscellaneous", "etc", "all", "other", "only", "incl", "inc", "na", "the", "and", "or", "excp", "exc"])
+_NOISE = frozenset({"misc", "miscellaneous", "etc", "all", "other", "only", "incl", "inc"})
+_NOISE |= {"na", "the", "and", "or", "excp", "exc"}
 
 
 def _words(text: str) -> list[str]:

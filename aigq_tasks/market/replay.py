@@ -7,6 +7,7 @@ random numbers: that is the A/B test.
 
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,7 @@ def baskets_for(day: date, settings: MarketSettings, seed: int) -> dict[int, Bas
     """visit_id -> hidden basket of every visit that requests of `day` may belong to."""
     needs = visits_between(day, day + timedelta(days=LOOKAHEAD_DAYS), settings, seed).needs
     return {
-        int(visit): Basket.of(int(rows["household_id"].iloc[0]), rows["need"].tolist())
+        int(cast(int, visit)): Basket.of(int(rows["household_id"].iloc[0]), rows["need"].tolist())
         for visit, rows in needs.groupby("visit_id")
     }
 

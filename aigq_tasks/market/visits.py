@@ -148,10 +148,12 @@ def requests_on(day: date, settings: MarketSettings, seed: int) -> pd.DataFrame:
     """Home-page requests of a day: request_id, visit_id, household_id, user_id, time, visit_start,
     in time order. One comes at the visit's start, the others up to LOOKAHEAD_DAYS before it."""
     visits = visits_between(day, day + timedelta(days=LOOKAHEAD_DAYS), settings, seed).visits
-    extra = _poisson(uniform(seed, _COLD, visits["visit_id"].to_numpy()), settings.requests_mean - 1)
+    extra = _poisson(
+        uniform(seed, _COLD, visits["visit_id"].to_numpy()), settings.requests_mean - 1
+    )
     rows = np.repeat(np.arange(len(visits)), 1 + extra)
     nth = np.concatenate([np.arange(1 + n) for n in extra]) if len(extra) else np.array([], int)
-    table = visits.iloc[rows].reset_index(drop=True)
+    table: pd.DataFrame = visits.iloc[rows].reset_index(drop=True)
     draw = uniform(seed, _PHRASE, table["visit_id"].to_numpy(), nth)
     hours = np.minimum(-np.log1p(-draw) * REQUEST_GAP_HOURS, 24.0 * LOOKAHEAD_DAYS - 0.1)
     gap = np.where(nth == 0, 0, hours * 3600).astype("m8[s]")

@@ -69,7 +69,7 @@ def build_tokenizer(
     vocabulary = [(UNK, -100.0), *sorted(scores.items(), key=lambda item: (-item[1], item[0]))]
     tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=0, byte_fallback=False))
     tokenizer.decoder = decoders.Fuse()
-    fast = PreTrainedTokenizerFast(
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         pad_token=PAD,
         eos_token=EOS,

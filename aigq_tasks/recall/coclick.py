@@ -42,18 +42,10 @@ class CoClick:
             user_ids: whom to answer for; unknown users get an empty list.
             history: behaviours; rows at or after `as_of` are not read.
         """
-        contents = np.unique(self.neighbours["content"])
-        queries = np.unique(self.neighbours["query"])
-        links = sparse.csr_array(
-            (
-                self.neighbours["score"].to_numpy(),
-                (
-                    np.searchsorted(contents, self.neighbours["content"]),
-                    np.searchsorted(queries, self.neighbours["query"]),
-                ),
-            ),
-            shape=(len(contents), len(queries)),
-        )
+        row, contents = pd.factorize(self.neighbours["content"], sort=True)
+        column, queries = pd.factorize(self.neighbours["query"], sort=True)
+        shape = (len(contents), len(queries))
+        links = sparse.csr_array((self.neighbours["score"].to_numpy(), (row, column)), shape=shape)
         weights = self._recent_weights(user_ids, contents, history, as_of)
         recalled: dict[str, list[tuple[str, float]]] = {}
         for start in range(0, len(user_ids), _USERS_AT_ONCE):
@@ -61,20 +53,20 @@ class CoClick:
             scores = (weights[start : start + _USERS_AT_ONCE] @ links).toarray()
             best = top_k(np.where(scores > 0, scores, -np.inf), k)
             for user, (columns, values) in zip(users, best, strict=True):
-                recalled[user] = list(zip(queries[columns].tolist(), values.tolist(), strict=True))
+                recalled[user] = list(zip(queries[columns], values.tolist(), strict=True))
         return recalled
 
     def _recent_weights(
         self,
         user_ids: Sequence[str],
-        contents: NDArray[np.object_],
+        contents: pd.Index,
         history: pd.DataFrame,
         as_of: pd.Timestamp,
     ) -> sparse.csr_array:
         """w(u, c), float64 (users, contents)."""
         recent = _window(history, as_of, self.days)
         row = pd.Index(user_ids).get_indexer(pd.Index(recent["user_id"]))
-        column = pd.Index(contents).get_indexer(pd.Index(recent["content"]))
+        column = contents.get_indexer(pd.Index(recent["content"]))
         age = (as_of - recent["time"]).dt.total_seconds().to_numpy() / 86_400
         known = (row >= 0) & (column >= 0)
         weight = np.exp2(-age / self.half_life_days)[known]

@@ -29,6 +29,7 @@ from aigq_tasks.stages.reading import (
     log_window,
     need,
     release_digest,
+    stack_day,
     table,
     window_digest,
 )
@@ -53,11 +54,6 @@ def bootstrap(ctx: Context, day: date, step: str) -> None:
         )
     preflight(("s3", "mlflow", "valkey"), ctx)
     {"history": _history, "launch": _launch, "stack": _stack, "policy": _policy}[step](ctx, day)
-
-
-def stack_day(ctx: Context) -> date:
-    """The last day that release 1 serves, and the first that a click model is trained to."""
-    return ctx.settings.bootstrap_day - timedelta(days=ctx.settings.samples.bootstrap_days)
 
 
 def _history(ctx: Context, day: date) -> None:
@@ -90,7 +86,7 @@ def _policy(ctx: Context, day: date) -> None:
     first = stack_day(ctx) + timedelta(days=1)
     _land(ctx, first, day)
     for past in days_between(first, day):
-        run_stage(SamplesStage(), ctx, past)
+        run_stage(SamplesStage(holdout=0.0), ctx, past)  # no gate judges these days
     made = {"recall": run_stage(RecallStage(), ctx, day), "ctr": run_stage(CtrStage(), ctx, day)}
     made["direct"] = made["sft"] = run_stage(SftStage(), ctx, day)
     made["u2q"] = run_stage(FirstU2qStage(), ctx, day)
@@ -146,7 +142,9 @@ class SftStage:
 
         policy = ctx.settings.policy
         make_deterministic(policy.seed, policy.threads)
-        days = [table(ctx, need(ctx, "samples", past), "samples") for past in _sample_days(ctx, day)]
+        days = [
+            table(ctx, need(ctx, "samples", past), "samples") for past in _sample_days(ctx, day)
+        ]
         rows = pd.concat(days, ignore_index=True).tail(ctx.settings.samples.bootstrap_samples)
         network, tokenizer = load_backbone(policy.backbone)
         history = train_il_sft(network, tokenizer, policy_samples(rows), policy.sft, policy.seed)

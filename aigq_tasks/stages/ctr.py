@@ -46,7 +46,8 @@ class CtrStage:
         return {
             "seed": ctx.settings.seed,
             "holdout": ctx.settings.samples.holdout,
-            **ctx.settings.ctr.model_dump(),
+            "window_days": ctx.settings.ctr.window_days,
+            "num_threads": ctx.settings.ctr.num_threads,
         }
 
     def compute(self, ctx: Context, day: date) -> StageOutput:
@@ -55,7 +56,10 @@ class CtrStage:
         rows = _impressions(ctx, _window(ctx, day))
         today = rows["time"].dt.date == day
         kept = held_out(
-            rows.loc[today, "user_id"].unique(), day, ctx.settings.samples.holdout, ctx.settings.seed
+            rows.loc[today, "user_id"].unique(),
+            day,
+            ctx.settings.samples.holdout,
+            ctx.settings.seed,
         )
         training = rows[~(today & rows["user_id"].isin(kept))]
         config = TrainConfig(seed=ctx.settings.seed, num_threads=ctx.settings.ctr.num_threads)
@@ -69,7 +73,9 @@ class CtrStage:
         }
         metrics |= {"rows": float(len(training)), "clicks": float(training["clicked"].sum())}
         metrics["trees"] = float(model.training["trees"])
-        output = model.to_files() | {"validation.json": to_json(validation)}
+        newest = {name: round(value, 6) for name, value in sorted(model.metrics.items())}
+        metrics |= {f"newest/{name}": newest[name] for name in ("auc", "ece") if name in newest}
+        output = model.to_files() | {"newest.json": to_json(newest)}
         return StageOutput(files=output, metrics=metrics, charts=charts)
 
 
@@ -115,6 +121,8 @@ def _progressive(
     probability = model.predict(features)
     metrics = evaluate(clicked, probability, standard_slices(features))
     chart = calibration_curve(
-        probability, clicked.astype(np.float64), title=f"Click model of release {entry.number} on {day}"
+        probability,
+        clicked.astype(np.float64),
+        title=f"Click model of release {entry.number} on {day}",
     )
     return metrics, {"calibration.png": chart}

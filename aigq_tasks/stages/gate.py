@@ -40,9 +40,10 @@ class GateStage:
         from ctr_model.validate import sanity
 
         _, scores = evaluated(ctx, day)
-        validation = record(ctx, need(ctx, "ctr", day), "validation.json")
+        # The day's own click model, on the newest days, which its trees did not see.
+        newest = record(ctx, need(ctx, "ctr", day), "newest.json")
         ctr = ctx.settings.ctr
-        faults = sanity(validation, ctr.auc_floor, ctr.ece_ceiling)
+        faults = sanity(newest, ctr.auc_floor, ctr.ece_ceiling)
         challenger = policy_scores(scores, "challenger")
         verdict = decide(
             _list_scores(challenger),

@@ -127,9 +127,7 @@ def _late(ctx: Context, day: date) -> pd.DataFrame:
     return table(ctx, need(ctx, "market", day - timedelta(days=1)), "late_next_day")
 
 
-def _checked(
-    landed: dict[str, pd.DataFrame], day: date, extra: dict[str, bytes]
-) -> StageOutput:
+def _checked(landed: dict[str, pd.DataFrame], day: date, extra: dict[str, bytes]) -> StageOutput:
     output: dict[str, bytes] = dict(extra)
     metrics: dict[str, float | str] = {}
     quarantine: dict[str, dict[str, int]] = {}
@@ -147,5 +145,3 @@ def _checked(
         metrics["clicks"] = float(shown["clicked"].sum())
         metrics["ctr"] = round(float(shown["clicked"].mean()), 6)
     return StageOutput(files=output, metrics=metrics)
-
-

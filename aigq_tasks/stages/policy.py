@@ -59,9 +59,10 @@ class PolicyStage:
 
 def policy_samples(rows: pd.DataFrame) -> list[PolicySample]:
     """Samples as trainers take them, in the table's order."""
+    columns = [rows[c] for c in ("user_id", "prompt", "labels")]
     return [
-        PolicySample(row.user_id, row.prompt, [str(query) for query in row.labels])
-        for row in rows.itertuples(index=False)
+        PolicySample(user, prompt, [str(query) for query in labels])
+        for user, prompt, labels in zip(*columns, strict=True)
     ]
 
 

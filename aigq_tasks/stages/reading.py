@@ -80,6 +80,11 @@ def launch_day(ctx: Context) -> date:
     return ctx.settings.bootstrap_day - timedelta(days=ctx.settings.launch_days - 1)
 
 
+def stack_day(ctx: Context) -> date:
+    """The last day that release 1 serves, and the first that a click model is trained to."""
+    return ctx.settings.bootstrap_day - timedelta(days=ctx.settings.samples.bootstrap_days)
+
+
 def first_log_day(ctx: Context) -> date:
     """The first day of log that is landed at all."""
     return launch_day(ctx) - timedelta(days=ctx.settings.market.history_days)

@@ -1,7 +1,8 @@
 """Stage `samples`: the day's click sessions as ordered query lists (paper 3.3, Eq 2-3)."""
 
+from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, ClassVar
 
 from aigq_tasks.context.prompt import Histories
 from aigq_tasks.samples.direct import direct_samples
@@ -12,11 +13,15 @@ from aigq_tasks.stages.runner import StageOutput
 from aigq_tasks.storage.tables import to_parquet
 
 
+@dataclass(frozen=True)
 class SamplesStage:
-    """samples(D): prompt and ordered labels per session of D, held-out users left out."""
+    """samples(D): prompt and ordered labels per session of D, held-out users left out.
 
-    name = "samples"
-    needs: tuple[str, ...] = ("s3", "mlflow")
+    holdout: share of users left out; None for the setting, 0 for days that no gate judges."""
+
+    holdout: float | None = None
+    name: ClassVar[str] = "samples"
+    needs: ClassVar[tuple[str, ...]] = ("s3", "mlflow")
 
     def inputs(self, ctx: Context, day: date) -> dict[str, str]:
         return {"logs": window_digest(log_window(ctx, day))}
@@ -26,13 +31,14 @@ class SamplesStage:
             "seed": ctx.settings.seed,
             "history_days": ctx.settings.market.history_days,
             **ctx.settings.samples.model_dump(),
+            "holdout": self._holdout(ctx),
         }
 
     def compute(self, ctx: Context, day: date) -> StageOutput:
         settings = ctx.settings.samples
         market = need(ctx, "market", day)
         impressions = table(ctx, market, "hint_impressions")
-        kept = held_out(impressions["user_id"].unique(), day, settings.holdout, ctx.settings.seed)
+        kept = held_out(impressions["user_id"].unique(), day, self._holdout(ctx), ctx.settings.seed)
         samples = direct_samples(
             impressions,
             table(ctx, market, "hint_rankings"),
@@ -50,3 +56,6 @@ class SamplesStage:
         if len(samples):
             metrics["labels_mean"] = round(float(samples["labels"].str.len().mean()), 4)
         return StageOutput(files={"samples.parquet": to_parquet(samples)}, metrics=metrics)
+
+    def _holdout(self, ctx: Context) -> float:
+        return ctx.settings.samples.holdout if self.holdout is None else self.holdout

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from aigq_tasks.logs.behaviours import with_late_clicks
+from aigq_tasks.logs.behaviours import behaviours, with_late_clicks
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.reading import (
     BEHAVIOUR_TABLES,
-    behaviours,
     files,
     log_window,
     model,
@@ -52,9 +51,7 @@ class ReleaseStack:
         stack = HintStack(self.sources, score, self.per_source)
         return stack.rank(users, self.history, self.as_of)
 
-    def features(
-        self, users: pd.Series, queries: pd.Series, positions: pd.Series
-    ) -> pd.DataFrame:
+    def features(self, users: pd.Series, queries: pd.Series, positions: pd.Series) -> pd.DataFrame:
         """The click model's features of shown hints, float32, one column per feature."""
         from ctr_model.features import FEATURES
 

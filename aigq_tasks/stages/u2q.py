@@ -71,9 +71,7 @@ def build_u2q(ctx: Context, day: date, policy: Manifest, old: Manifest | None) -
     window = log_window(ctx, day)
     users = table(ctx, need(ctx, "market", day), "users")
     histories = Histories.of(read_behaviours(ctx, window))
-    prompts = prompts_at(
-        ctx, users["user_id"].tolist(), users, histories, day + timedelta(days=1)
-    )
+    prompts = prompts_at(ctx, users["user_id"].tolist(), users, histories, day + timedelta(days=1))
     generated = generate(ctx, policy, prompts)
     fresh = u2q.build(generated.lists, day)
     entries = u2q.merge(table(ctx, old, "u2q"), fresh) if old else fresh

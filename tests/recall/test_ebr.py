@@ -23,18 +23,20 @@ def behaviours(*rows: tuple[str, float, str, str]) -> pd.DataFrame:
     ).astype({"user_id": "str", "time": "datetime64[us]", "kind": "str", "content": "str"})
 
 
-def planted(days: int = 20, users: int = 60) -> pd.DataFrame:
-    """Everybody searches milk; a user who clicks pet i searches food i on the following days.
+def planted() -> pd.DataFrame:
+    """60 users click pet i, and on later days search milk as often as food i.
 
-    Pets and foods share no word, so only the pattern in the log links them. The last pet owner of
-    each kind ("new") has only clicked so far.
+    Pets and foods share no word, so only the pattern in the log links them. One user of each pet
+    ("new") has only clicked so far.
     """
+    rng = np.random.default_rng(0)
     rows = []
-    for user in range(users):
+    for user in range(60):
         pet = user % 6
-        for day in range(1, days):
+        for day in range(1, rng.integers(3, 16)):
             rows.append((f"u{user}", day + 0.5, "item_click", f"pet{pet}"))
-            rows.append((f"u{user}", day + 0.4, "search", "milk" if day % 2 else f"food{pet}"))
+            query = "milk" if rng.random() < 0.5 else f"food{pet}"
+            rows.append((f"u{user}", day + 0.4, "search", query))
     rows += [(f"new{pet}", 1.5, "item_click", f"pet{pet}") for pet in range(6)]
     return behaviours(*rows)
 
@@ -87,11 +89,13 @@ def test_recall_is_the_exact_top_of_the_dot_products(
     pet = p["content"][1 + model.vocabulary.contents.index("pet1")]
     pet = pet + p["token"][1 + model.vocabulary.tokens.index("pet1")]
     gate = p["gate"][1 + ebr.KINDS.index("item_click") * len(ebr.BUCKETS) + ebr.BUCKETS.index(4)]
-    bag = pet * gate / math.sqrt(1 + 1)
+    bag = pet * gate
     hidden = torch.relu(bag @ p["hidden.weight"] + p["hidden.bias"])
     user = bag + hidden @ p["out.weight"] + p["out.bias"]
-    vectors, bias = ebr.query_tower(p, words(model.vocabulary.queries))
-    scores = dict(zip(model.vocabulary.queries, (vectors @ user + bias)[1:].tolist(), strict=True))
+    vectors = ebr.text_vectors(p, "query", words(model.vocabulary.queries))
+    scores = dict(
+        zip(model.vocabulary.queries, (vectors @ user + p["bias"])[1:].tolist(), strict=True)
+    )
     expected = sorted(scores, key=lambda query: -scores[query])[:4]
     found = model.recall(["u"], history, AS_OF, k=4)["u"]
     assert [query for query, _ in found] == expected

@@ -1,0 +1,150 @@
+from datetime import date
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aigq_tasks.market.catalogue import load_catalogue
+from aigq_tasks.market.clicks import (
+    Basket,
+    click_probability,
+    interpret,
+    match,
+    true_click_probability,
+)
+from aigq_tasks.market.oracle import baskets_of_users, true_click_means
+from aigq_tasks.market.visits import own_phrase, visits_between
+from aigq_tasks.settings import MarketSettings
+
+SEED = 17
+(BRAEBURN,) = interpret("braeburn apples")[0]  # the only need of that name
+(FUJI,) = interpret("fuji apples")[0]
+
+
+def household_that_types(phrase: str) -> int:
+    return next(h for h in range(1, 1000) if own_phrase(h, BRAEBURN, SEED) == phrase)
+
+
+PLAIN = household_that_types("braeburn apples")
+FANCY = household_that_types("braeburn apple family size")
+
+
+@pytest.mark.parametrize(
+    ("query", "needs", "modifier"),
+    [
+        ("braeburn apples", (BRAEBURN,), ""),
+        ("braeburn apple", (BRAEBURN,), ""),
+        ("braeburn apples organic", (BRAEBURN,), "organic"),
+        ("braeburn apples store brand", (BRAEBURN,), "store brand"),
+        ("apples braeburn", (BRAEBURN,), ""),  # other order
+        ("fresh braeburn apples", (BRAEBURN,), ""),  # a word more
+        ("two fresh braeburn apples", (), ""),  # two words more
+        ("on sale", (), ""),  # a modifier of nothing
+        ("zzz", (), ""),
+        ("", (), ""),
+    ],
+)
+def test_interpret(query: str, needs: tuple[int, ...], modifier: str) -> None:
+    assert interpret(query) == (needs, modifier)
+
+
+def test_a_phrase_may_name_several_needs() -> None:
+    needs, _ = interpret("adult incontinence")
+    table = load_catalogue().needs.iloc[list(needs)]
+    assert len(table) > 1
+    assert set(table["category"]) == {"ADULT INCONTINENCE"}
+
+
+@pytest.mark.parametrize(
+    ("household", "query", "quality", "met"),
+    [
+        (PLAIN, "braeburn apples", 1.0, BRAEBURN),  # its own words
+        (PLAIN, "braeburn apple", 0.8, BRAEBURN),  # other words
+        (PLAIN, "apples braeburn", 0.8, BRAEBURN),
+        (PLAIN, "braeburn apples organic", 0.7, BRAEBURN),  # not its modifier
+        (FANCY, "braeburn apple family size", 1.0, BRAEBURN),
+        (FANCY, "braeburn apple", 0.8, BRAEBURN),
+        (FANCY, "braeburn apple organic", 0.7, BRAEBURN),
+        (PLAIN, "fuji apples", 0.08, -1),  # the same shelf
+        (PLAIN, "plain yogurt", 0.0, -1),
+        (PLAIN, "zzz", 0.0, -1),
+    ],
+)
+def test_match_against_a_basket_of_braeburn_apples(
+    household: int, query: str, quality: float, met: int
+) -> None:
+    assert match(query, Basket.of(household, [BRAEBURN]), SEED) == (quality, met)
+
+
+def test_an_empty_basket_meets_nothing() -> None:
+    assert match("braeburn apples", Basket.of(PLAIN, []), SEED) == (0.0, -1)
+
+
+@pytest.mark.parametrize(
+    ("quality", "position", "hours", "satisfied", "expected"),
+    [
+        # examine · (0.006 + 0.62 · quality · exp(-hours / 36) · (0.15 if satisfied))
+        (1.0, 1, 0.0, False, 0.626),
+        (0.0, 1, 0.0, False, 0.006),
+        (0.0, 3, 40.0, True, 0.52 * 0.006),
+        # 0.72 · (0.006 + 0.62 · 0.8 · 0.367879) = 0.72 · 0.188468
+        (0.8, 2, 36.0, False, 0.135697),
+        # 0.52 · (0.006 + 0.62 · 0.15) = 0.52 · 0.099
+        (1.0, 3, 0.0, True, 0.05148),
+    ],
+)
+def test_click_probability(
+    quality: float, position: int, hours: float, satisfied: bool, expected: float
+) -> None:
+    assert click_probability(quality, position, hours, satisfied) == pytest.approx(
+        expected, abs=1e-6
+    )
+
+
+@given(
+    quality=st.floats(0, 1),
+    position=st.integers(1, 3),
+    hours=st.floats(0, 48),
+    satisfied=st.booleans(),
+)
+def test_click_probability_falls_with_every_obstacle(
+    quality: float, position: int, hours: float, satisfied: bool
+) -> None:
+    p = click_probability(quality, position, hours, satisfied)
+    assert 0 < p <= 0.626
+    assert p <= click_probability(1.0, position, hours, satisfied)
+    assert p <= click_probability(quality, position, 0.0, satisfied)
+    assert p <= click_probability(quality, position, hours, False)
+    assert p <= click_probability(quality, 1, hours, satisfied)
+
+
+def test_true_click_probability_is_position_one_at_the_visit() -> None:
+    basket = Basket.of(PLAIN, [BRAEBURN])
+    queries = ["braeburn apples", "braeburn apple", "fuji apples", "zzz"]
+    # 0.006 + 0.62 · (1, 0.8, 0.08, 0)
+    expected = [0.626, 0.502, 0.0556, 0.006]
+    assert true_click_probability(queries, basket, SEED) == pytest.approx(expected)
+
+
+def test_true_click_means_average_over_visits_and_punish_short_lists() -> None:
+    visits = {"a": [Basket.of(PLAIN, [BRAEBURN]), Basket.of(PLAIN, [])], "b": [], "c": []}
+    lists = {"a": ["braeburn apples", "zzz"], "nobody": ["milk"]}
+    # First visit 0.626 + 0.006, second 0.006 + 0.006; mean 0.322, over ten slots 0.0322.
+    assert true_click_means(lists, visits, SEED) == {"a": pytest.approx(0.0322)}
+    # Only the first slot counts: (0.626 + 0.006) / 2.
+    assert true_click_means(lists, visits, SEED, top=1) == {"a": pytest.approx(0.316)}
+
+
+def test_baskets_of_users_are_the_days_visits() -> None:
+    day, settings = date(2017, 11, 6), MarketSettings(households=300, cold_share=0.0)
+    baskets = baskets_of_users(day, settings, SEED)
+    visits = visits_between(day, day, settings, SEED)
+    assert sum(map(len, baskets.values())) == len(visits.visits)
+    for user, found in baskets.items():
+        rows = visits.needs[visits.needs["household_id"] == int(user[1:])]
+        expected = [frozenset(needs) for _, needs in rows.groupby("visit_id")["need"]]
+        assert sorted(map(sorted, (b.needs for b in found))) == sorted(map(sorted, expected))
+        shelves = load_catalogue().needs["category"]
+        assert all(b.shelves == frozenset(shelves.iloc[sorted(b.needs)]) for b in found)
+    assert np.array([len(b.needs) > 0 for found in baskets.values() for b in found]).all()

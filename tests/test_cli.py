@@ -1,0 +1,130 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from aigq_tasks import cli
+from aigq_tasks.errors import AigqError, OutsideTheLog
+
+HEAVY = {"torch", "transformers", "trl", "lightgbm", "mlflow", "duckdb", "airflow"}
+
+
+def aigq(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own, without the AIGQ_ variables of this one."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("AIGQ_")}
+    return subprocess.run(
+        [sys.executable, "-c", "from aigq_tasks.cli import main; main()", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**kept, "TERM": "dumb", "COLUMNS": "100", **environment},
+        timeout=120,
+        check=False,
+    )
+
+
+def shown(*arguments: str) -> str:
+    result = CliRunner().invoke(cli.app, [*arguments, "--help"], env={"COLUMNS": "120"})
+    assert result.exit_code == 0
+    return result.output
+
+
+def test_help_lists_every_stage_with_its_summary() -> None:
+    listed = dict(re.findall(r"^│ ([a-z0-9-]+) +(\S.*?) *│$", shown(), flags=re.MULTILINE))
+    assert set(cli.STAGES) <= set(listed)
+    assert {"bootstrap", "hints", "report", "up", "down", "status", "demo"} <= set(listed)
+    assert all(len(summary.split()) > 2 for summary in listed.values())
+
+
+def test_the_stages_are_listed_in_the_order_of_the_day() -> None:
+    text = shown()
+    places = [text.index(f"│ {stage} ") for stage in cli.STAGES]
+    assert places == sorted(places)
+
+
+def test_bootstrap_has_four_steps_and_all() -> None:
+    listed = re.findall(r"^│ ([a-z]+) +\S", shown("bootstrap"), flags=re.MULTILINE)
+    assert listed == ["history", "launch", "stack", "policy", "all"]
+
+
+@pytest.mark.parametrize("stage", cli.STAGES)
+def test_a_stage_asks_for_its_day(stage: str) -> None:
+    assert "YYYY-MM-DD" in shown(stage)
+    result = CliRunner().invoke(cli.app, [stage])
+    assert result.exit_code == 2
+    assert "--day" in result.output
+
+
+@pytest.mark.parametrize("day", ["2017-13-01", "yesterday", "06.11.2017", ""])
+@pytest.mark.parametrize("command", [["market"], ["bootstrap", "all"], ["hints", "--user", "h1"]])
+def test_a_wrong_day_never_starts_a_stage(
+    command: list[str], day: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(cli, "_context", lambda: opened.append(day))
+    result = CliRunner().invoke(cli.app, [*command, "--day", day])
+    assert result.exit_code != 0
+    assert not opened
+
+
+def test_a_wrong_day_is_one_clear_line(tmp_path: Path) -> None:
+    result = aigq("market", "--day", "2017-13-01", folder=tmp_path)
+    assert result.returncode != 0
+    lines = [line for line in result.stderr.splitlines() if "2017-13-01" in line]
+    assert len(lines) == 1
+    assert "'2017-13-01' is not a day: write YYYY-MM-DD" in lines[0]
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_what_a_user_can_mend_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
+    result = aigq("market", "--day", "2017-11-06", folder=tmp_path, AIGQ_CONFIG="absent.toml")
+    assert result.returncode == 1
+    assert result.stderr == "aigq: AIGQ_CONFIG names absent.toml, which is not a file\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(AigqError("S3 is down; run `aigq up`"), 1), (OutsideTheLog("no log"), 99)]
+)
+def test_errors_become_exit_codes(
+    error: AigqError,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "_context", fail)
+    monkeypatch.setattr(sys, "argv", ["aigq", "market", "--day", "2017-11-06"])
+    monkeypatch.setattr(os, "environ", dict(os.environ))  # main() sets defaults there
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    assert exit_.value.code == code
+    assert capsys.readouterr().err == f"aigq: {error}\n"
+
+
+def test_a_fault_of_the_program_is_not_dressed_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "_context", fail)
+    monkeypatch.setattr(sys, "argv", ["aigq", "market", "--day", "2017-11-06"])
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    with pytest.raises(ZeroDivisionError):
+        cli.main()
+
+
+def test_importing_the_command_line_loads_nothing_heavy() -> None:
+    code = "import sys, aigq_tasks.cli; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    loaded = set(run.stdout.split())
+    assert "aigq_tasks" in loaded
+    assert loaded & HEAVY == set()
