@@ -37,7 +37,7 @@ def _day(text: str) -> date:
     try:
         return datetime.strptime(text, "%Y-%m-%d").date()
     except ValueError:
-        raise typer.BadParameter(f"'{text}' is not a day: write YYYY-MM-DD") from None
+        raise AigqError(f"'{text}' is not a day: write YYYY-MM-DD") from None
 
 
 Day = Annotated[

@@ -127,7 +127,6 @@ def test_a_file_that_is_not_toml_is_named(data: bytes) -> None:
         load_settings()
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="state_dir becomes a Path unchecked")
 def test_a_state_folder_that_is_no_text_is_named() -> None:
     Path("aigq.toml").write_text("state_dir = 3\n")
     with pytest.raises(AigqError, match="state_dir"):

@@ -18,7 +18,7 @@ def _text(longest: int = MAX_TEXT, empty: bool = False) -> pa.Column:
     return pa.Column(
         str,
         [
-            pa.Check.str_length(0 if empty else 1, longest, name="length"),
+            pa.Check.str_length(0 if empty else 1, longest, error="length"),
             pa.Check(lambda s: ~s.str.contains(_CONTROL, regex=True), name="control_character"),
         ],
     )
@@ -73,7 +73,7 @@ SCHEMAS: dict[str, pa.DataFrameSchema] = {
             "request_id": _text(_ID),
             "user_id": _text(_ID),
             "time": pa.Column(_TIME),
-            "position": pa.Column("int64", pa.Check.isin([1, 2, 3], name="position")),
+            "position": pa.Column("int64", pa.Check.isin([1, 2, 3], error="position")),
             "query": _text(),
             "source": _text(_ID),
             "rank_score": pa.Column("float64"),
@@ -94,7 +94,7 @@ SCHEMAS: dict[str, pa.DataFrameSchema] = {
     "hint_rankings": pa.DataFrameSchema(
         {
             "user_id": _text(_ID),
-            "rank": pa.Column("int64", pa.Check.ge(1, name="rank")),
+            "rank": pa.Column("int64", pa.Check.ge(1, error="rank")),
             "query": _text(),
             "source": _text(_ID),
             "rank_score": pa.Column("float64"),
@@ -104,7 +104,7 @@ SCHEMAS: dict[str, pa.DataFrameSchema] = {
     "late_clicks": pa.DataFrameSchema(
         {
             "request_id": _text(_ID),
-            "position": pa.Column("int64", pa.Check.isin([1, 2, 3], name="position")),
+            "position": pa.Column("int64", pa.Check.isin([1, 2, 3], error="position")),
             "click_time": pa.Column(_TIME),
         },
         unique=["request_id", "position"],
@@ -123,5 +123,9 @@ def empty(table: str) -> pd.DataFrame:
     """A frame of no rows with the columns and types of a table."""
     columns: dict[str, Any] = SCHEMAS[table].columns
     kinds = {name: str(column.dtype) for name, column in columns.items()}
-    kinds = {name: "str" if kind.startswith("string") else kind for name, kind in kinds.items()}
+    for name, kind in kinds.items():
+        if kind.startswith("string"):
+            kinds[name] = "str"
+        elif kind.startswith("datetime64"):
+            kinds[name] = "datetime64[us]"  # pandera reports nanoseconds whatever it was given
     return pd.DataFrame({name: pd.Series([], dtype=kind) for name, kind in kinds.items()})

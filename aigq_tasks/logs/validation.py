@@ -34,14 +34,16 @@ def check_rows(table: str, rows: pd.DataFrame, day: date) -> Checked:
         raise AigqError(f"table {table} of {day} lacks the columns {', '.join(absent)}")
     if rows.empty:
         return Checked(empty(table), empty(table).assign(reason=""), {})
-    rows = _one_kind_of_text(rows[list(schema.columns)].reset_index(drop=True))
+    rows = _canonical_types(rows[list(schema.columns)].reset_index(drop=True))
     reasons = pd.Series("", index=rows.index, dtype=object)
     _note(reasons, _other_day(table, rows, day), "other_day")
-    unique = list(schema.unique or [])
-    if unique:
-        _note(reasons, rows.duplicated(unique), "duplicate")
     for index, reason in _schema_failures(schema, rows):
         _note(reasons, rows.index == index, reason)
+    unique = list(schema.unique or [])
+    if unique:  # last: a bad row must not take the good one with the same key along
+        left = rows[reasons == ""]
+        again = left.index[left.duplicated(unique)]
+        _note(reasons, pd.Series(rows.index.isin(again), index=rows.index), "duplicate")
     bad = reasons != ""
     counts = reasons[bad].value_counts().sort_index()
     quarantined = rows[bad].astype(str).assign(reason=reasons[bad])
@@ -50,10 +52,11 @@ def check_rows(table: str, rows: pd.DataFrame, day: date) -> Checked:
     return Checked(good, quarantined.reset_index(drop=True), by_reason)
 
 
-def _one_kind_of_text(rows: pd.DataFrame) -> pd.DataFrame:
-    """pandas has several string types, which depend on where a column came from."""
-    text = [name for name in rows if isinstance(rows[name].dtype, pd.StringDtype)]
-    return rows.astype(dict.fromkeys(text, "str"))
+def _canonical_types(rows: pd.DataFrame) -> pd.DataFrame:
+    """One string type (pandas has several) and microseconds, wherever a column came from."""
+    kinds = {name: "str" for name in rows if isinstance(rows[name].dtype, pd.StringDtype)}
+    times = [name for name in rows if pd.api.types.is_datetime64_dtype(rows[name].dtype)]
+    return rows.astype(kinds | dict.fromkeys(times, "datetime64[us]"))
 
 
 def _note(reasons: pd.Series, rows: pd.Series | np.ndarray, reason: str) -> None:

@@ -65,7 +65,8 @@ def interpret(query: str) -> tuple[tuple[int, ...], str]:
 def _by_words() -> dict[frozenset[str], tuple[int, ...]]:
     table: dict[frozenset[str], tuple[int, ...]] = {}
     for phrase, needs in lexicon().needs_of.items():
-        table.setdefault(frozenset(phrase.split()), needs)
+        words = frozenset(phrase.split())
+        table[words] = tuple(dict.fromkeys([*table.get(words, ()), *needs]))
     return table
 
 

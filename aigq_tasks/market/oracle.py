@@ -30,11 +30,12 @@ def true_click_means(
     top: int = 10,
 ) -> dict[str, float]:
     """user_id -> mean true click probability (position 1, at the visit's start) of the first
-    `top` queries over that user's visits of the day; only users with a visit. A list shorter
-    than `top` counts its missing slots as 0, so that a short list cannot look better."""
+    `top` queries over that user's visits of the day; only users with a visit. Repeats count
+    once, and a list shorter than `top` counts its missing slots as 0, so that neither a short
+    list nor a repetitive one can look better."""
     means: dict[str, float] = {}
     for user in sorted(lists):
-        queries = list(lists[user])[:top]
+        queries = list(dict.fromkeys(lists[user]))[:top]
         if user in baskets:
             sums = [true_click_probability(queries, b, seed).sum() for b in baskets[user]]
             means[user] = float(np.mean(sums)) / top

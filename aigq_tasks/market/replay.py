@@ -18,7 +18,7 @@ from aigq_tasks.market.visits import LOOKAHEAD_DAYS, visits_between
 from aigq_tasks.settings import MarketSettings
 
 _CLICK, _DELAY = 11, 12
-CLICK_DELAY_MINUTES = 6.0  # mean time from impression to click
+CLICK_DELAY_MINUTES = 20.0  # mean time from impression to click
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def replay_clicks(
 
     exposures: request_id, position (1..3), query and whatever production logged; requests: as
     `visits.requests_on` gives them. A need that was clicked in an earlier request of the same
-    visit that day appeals less afterwards.
+    visit that day (or higher up on the same page) appeals less afterwards.
     """
     table = exposures.merge(
         requests[["request_id", "visit_id", "visit_start"]], on="request_id"

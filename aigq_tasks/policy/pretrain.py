@@ -236,7 +236,7 @@ def _save(
     for parameter, state in optimizer.state.items():
         for key in ("exp_avg", "exp_avg_sq"):
             tensors[f"{key}.{names[id(parameter)]}"] = state[key]
-    metadata = {"step": str(step), "curve": json.dumps(curve)}
+    metadata = {"state": json.dumps({"step": step, "curve": curve})}
     save_file(tensors, folder / "new.safetensors", metadata)
     (folder / "new.safetensors").replace(folder / "checkpoint.safetensors")
 
@@ -249,12 +249,12 @@ def _resume(folder: Path, model: Any, optimizer: Any) -> tuple[int, list[dict[st
     if not path.is_file():
         return 0, []
     with safe_open(path, "pt") as file, torch.no_grad():
-        metadata = file.metadata()
+        state = json.loads(file.metadata()["state"])
         for name, parameter in model.named_parameters():
             parameter.copy_(file.get_tensor(f"model.{name}"))
             optimizer.state[parameter] = {
-                "step": torch.tensor(float(metadata["step"])),
+                "step": torch.tensor(float(state["step"])),
                 "exp_avg": file.get_tensor(f"exp_avg.{name}"),
                 "exp_avg_sq": file.get_tensor(f"exp_avg_sq.{name}"),
             }
-    return int(metadata["step"]), json.loads(metadata["curve"])
+    return state["step"], state["curve"]

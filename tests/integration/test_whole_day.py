@@ -152,10 +152,10 @@ def test_held_out_users_are_not_trained_on(released: Context) -> None:
 def test_missing_inputs_and_days_say_what_to_do(released: Context) -> None:
     later = DAY + timedelta(days=3)
     before = released.store.list("")
-    with pytest.raises(AigqError, match=rf"market of .* run 'aigq market --day"):
+    with pytest.raises(AigqError, match=r"market of .* run 'aigq market --day"):
         run_stage(CtrStage(), released, later)
     with pytest.raises(OutsideTheLog, match="outside the market's days"):
         run_stage(MarketStage(), released, date(2026, 1, 1))
-    with pytest.raises(AigqError, match="policy of .* is missing"):
+    with pytest.raises(AigqError, match=r"policy of .* is missing"):
         run_stage(EvaluateStage(), released, later)
     assert released.store.list("") == before

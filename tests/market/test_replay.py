@@ -127,9 +127,9 @@ def test_clicks_after_midnight_are_not_known_at_the_end_of_the_day() -> None:
     assert (early["click_time"] < midnight).all()
     assert (night.late["click_time"] >= midnight).all()
     assert night.late["click_time"].is_monotonic_increasing
-    # The delay is exponential with mean 6 minutes: exp(-3 / 6) = 0.607 come after 3 minutes.
+    # The delay is exponential with mean 20 minutes: exp(-3 / 20) = 0.861 come after 3 minutes.
     share = len(night.late) / len(at_night)
-    assert share == pytest.approx(0.607, abs=4 * np.sqrt(0.607 * 0.393 / len(at_night)))
+    assert share == pytest.approx(0.861, abs=4 * np.sqrt(0.861 * 0.139 / len(at_night)))
 
 
 def test_the_replayed_tables_keep_the_rules_of_the_log() -> None:
