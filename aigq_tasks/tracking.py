@@ -21,6 +21,8 @@ from aigq_tasks.storage.manifests import Manifest
 FIRST_DAY = date(2017, 1, 1)  # step 0: the first day of the replayed market
 DATA_LABEL = "replayed-market (simulated)"
 SERIES_RUN = "daily"
+# Stages whose result is a model, and the registered model that each day's result is a version of.
+REGISTERED_MODELS = {"ctr": "hintq-ctr", "sft": "aigq-direct", "policy": "aigq-direct"}
 REST_SECONDS = 10.0
 NOT_IN_NAMES = re.compile(
     r"[^\w\-./: ]", re.ASCII
@@ -43,10 +45,17 @@ class Tracking:
         """The id of the run that holds each metric over the days; None when there is none."""
         return self._first_run(f"tags.kind = 'series' and attributes.run_name = '{SERIES_RUN}'")
 
-    def log(self, manifest: Manifest, charts: dict[str, bytes], seconds: float | None) -> None:
+    def log(
+        self,
+        manifest: Manifest,
+        charts: dict[str, bytes],
+        seconds: float | None,
+        model: dict[str, bytes] | None = None,
+    ) -> None:
         """Log the manifest's run, and its numbers to the series run.
 
         charts: file name -> PNG bytes. seconds: run time of the stage, None when unknown.
+        model: the files of a stage in REGISTERED_MODELS, which become a version of that model.
         Completes the run that a crash left behind, if there is one.
         """
         numbers = {k: v for k, v in manifest.metrics.items() if not isinstance(v, str)}
@@ -64,6 +73,8 @@ class Tracking:
             with tempfile.TemporaryDirectory() as folder:
                 _write_artifacts(Path(folder), manifest, charts)
                 client.log_artifacts(run, folder)
+            if model:
+                _register(client, run, manifest, model)
             series = self.series() or self._make_series(client, experiment)
             prefixed = {f"{manifest.stage}/{name}": value for name, value in numbers.items()}
             client.log_batch(series, metrics=_points(manifest, prefixed))
@@ -128,6 +139,26 @@ class Tracking:
                 f"MLflow at {self.url} fails: {error.message}; the result is stored, "
                 "run the same command again to log it"
             ) from error
+
+
+def _register(client: Any, run: str, manifest: Manifest, model: dict[str, bytes]) -> None:
+    """Make the files a version of the stage's registered model, once per run."""
+    from mlflow.exceptions import MlflowException
+
+    name = REGISTERED_MODELS[manifest.stage]
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    if client.search_model_versions(f"name = '{name}' and run_id = '{run}'"):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for file, data in sorted(model.items()):
+            (Path(folder) / file).write_bytes(data)
+        client.log_artifacts(run, folder, "model")
+    source = f"{client.get_run(run).info.artifact_uri}/model"
+    client.create_model_version(name, source, run_id=run, tags=_tags(manifest))
 
 
 def step(day: date) -> int:

@@ -17,7 +17,7 @@ import requests
 from aigq_tasks.errors import AigqError
 from aigq_tasks.stages.context import Context
 from aigq_tasks.storage.manifests import Manifest, Output
-from aigq_tasks.tracking import Tracking
+from aigq_tasks.tracking import REGISTERED_MODELS, Tracking
 
 CHARTS = "charts/"  # outputs under this name are shown in MLflow
 PING_SECONDS = 3.0
@@ -137,7 +137,12 @@ def _track(ctx: Context, manifest: Manifest, seconds: float | None) -> None:
         for name, output in sorted(manifest.outputs.items())
         if name.startswith(CHARTS)
     }
-    tracking.log(manifest, charts, seconds)
+    model = {
+        name: ctx.store.get_blob(output.digest)
+        for name, output in sorted(manifest.outputs.items())
+        if manifest.stage in REGISTERED_MODELS and not name.startswith(CHARTS)
+    }
+    tracking.log(manifest, charts, seconds, model)
 
 
 def _ping_mlflow(ctx: Context) -> None:
