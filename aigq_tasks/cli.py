@@ -170,11 +170,15 @@ def hints(
 
 
 @app.command(rich_help_panel="Look")
-def report() -> None:
+def report(
+    out: Annotated[
+        Path | None, typer.Option(help="Also write it as Markdown, with all arms and intervals.")
+    ] = None,
+) -> None:
     """The table of days: click model, rewards, hit rates, verdict, release."""
     from aigq_tasks.stages.show import print_report
 
-    print_report(_context())
+    print_report(_context(), out)
 
 
 @app.command("market-card", rich_help_panel="Look")

@@ -1,14 +1,18 @@
 """What a person looks at: the table of days, and one user's hints."""
 
 from datetime import date, timedelta
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
 from aigq_tasks.errors import AigqError
+from aigq_tasks.evaluation.intervals import bootstrap_mean_ci, paired_bootstrap
 from aigq_tasks.recall import u2q
 from aigq_tasks.stages.context import Context
+from aigq_tasks.stages.reading import table
 from aigq_tasks.stages.release import u2q_version
 from aigq_tasks.stages.runner import preflight
 from aigq_tasks.stages.serving import load_release_stack
@@ -41,16 +45,83 @@ def report_rows(ctx: Context) -> list[dict[str, str]]:
     return rows
 
 
-def print_report(ctx: Context) -> None:
-    """Print the table of days; says so when there is none yet."""
+# What the arms are compared by, over all released days.
+POOLED = (
+    "query_hr_10",
+    "query_hr_30",
+    "query_hr_30/new",
+    "query_hr_30/repeat",
+    "query_hr_30/cold",
+    "cate_hr_30",
+    "sem_sim",
+    "unique_cates",
+    "true_click",
+)
+
+
+def pooled_rows(ctx: Context) -> list[dict[str, str]]:
+    """One row per arm over all released days: mean [95% interval] of the POOLED metrics, and the
+    paired difference of IL-SFT's Query HR@30 to the arm; both by bootstrap over users, all days
+    of a user together."""
+    scores = pd.concat(
+        [
+            table(ctx, ctx.manifests.get(entry.manifests["evaluate"]), "scores").assign(
+                day=entry.day.isoformat()
+            )
+            for entry in ctx.ledger.entries()
+            if entry.verdict != "bootstrap"
+        ]
+    ).sort_values(["arm", "day", "user_id"])
+    sft = scores[scores["arm"] == "sft"]
+    rows = []
+    for arm, own in scores.groupby("arm"):
+        row = {"arm": str(arm), "user-days": str(len(own))}
+        for metric in POOLED:
+            row[metric] = _interval(own[own[metric].notna()], metric, ctx.settings.seed)
+        difference = paired_bootstrap(
+            sft["query_hr_30"].to_numpy(np.float64),
+            own["query_hr_30"].to_numpy(np.float64),
+            own["user_id"].tolist(),
+            seed=ctx.settings.seed,
+        )
+        row["IL-SFT minus arm, HR@30"] = (
+            f"{difference.mean:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
+        )
+        rows.append(row)
+    return rows
+
+
+def _interval(rows: pd.DataFrame, metric: str, seed: int) -> str:
+    if rows.empty:
+        return "-"
+    values = rows[metric].to_numpy(np.float64)
+    interval = bootstrap_mean_ci(values, rows["user_id"].tolist(), seed=seed)
+    return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def print_report(ctx: Context, out: Path | None = None) -> None:
+    """Print the table of days and, with `out`, write it with the arms' intervals as Markdown."""
     preflight(("s3",), ctx)
     rows = report_rows(ctx)
     if not rows:
         raise AigqError("no day is released yet: run 'aigq demo'")
-    table = Table(*rows[0], title="Replayed market: held-out users of each day", box=None)
+    days = Table(*rows[0], title="Replayed market: held-out users of each day", box=None)
     for row in rows:
-        table.add_row(*row.values())
-    Console(width=130).print(table)
+        days.add_row(*row.values())
+    Console(width=130).print(days)
+    if out is not None:
+        out.write_text(
+            "# Report\n\nReplayed market (simulated). Held-out users of each day; `true click` is "
+            "the market's own click probability of the first ten queries, which no model sees.\n\n"
+            f"{_markdown(rows)}\n## All days together, mean [95% interval over users]\n\n"
+            f"{_markdown(pooled_rows(ctx))}"
+        )
+        print(f"report written to {out}")
+
+
+def _markdown(rows: list[dict[str, str]]) -> str:
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def print_hints(ctx: Context, user: str, day: date | None) -> None:
@@ -61,10 +132,10 @@ def print_hints(ctx: Context, user: str, day: date | None) -> None:
         raise AigqError("nothing is released yet: run 'aigq demo'")
     served = day or entry.day + timedelta(days=1)
     ranked = hints_of(ctx, entry, user, served)
-    table = Table("rank", "query", "source", "score", title=_title(entry, user, served), box=None)
+    shown = Table("rank", "query", "source", "score", title=_title(entry, user, served), box=None)
     for row in ranked.head(10).itertuples(index=False):
-        table.add_row(str(row.rank), str(row.query), str(row.source), f"{row.rank_score:.4f}")
-    Console(width=100).print(table)
+        shown.add_row(str(row.rank), str(row.query), str(row.source), f"{row.rank_score:.4f}")
+    Console(width=100).print(shown)
 
 
 def hints_of(ctx: Context, entry: Entry, user: str, day: date) -> pd.DataFrame:
