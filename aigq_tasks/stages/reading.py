@@ -35,7 +35,10 @@ def need(ctx: Context, stage: str, day: date) -> Manifest:
 def blob(ctx: Context, manifest: Manifest, name: str) -> bytes:
     """One output of a manifest, checked against its digest."""
     if name not in manifest.outputs:
-        raise AigqError(f"{manifest.stage} of {manifest.day} has no output '{name}'")
+        raise AigqError(
+            f"{manifest.stage} of {manifest.day} has no output '{name}', "
+            f"only {', '.join(sorted(manifest.outputs))}"
+        )
     return ctx.store.get_blob(manifest.outputs[name].digest)
 
 

@@ -10,6 +10,7 @@ from servers import free_ports
 from aigq_tasks.errors import AigqError
 from aigq_tasks.settings import MlflowSettings, ValkeySettings
 from aigq_tasks.stages.context import Context
+from aigq_tasks.stages.reading import blob, need
 from aigq_tasks.stages.runner import StageOutput, preflight, run_stage
 from aigq_tasks.storage.manifests import Manifest, Output
 from aigq_tasks.tracking import Tracking
@@ -34,14 +35,16 @@ class Scale:
     computed: int = field(default=0, init=False)
 
     def inputs(self, ctx: Context, day: date) -> dict[str, str]:
-        return {"numbers": ctx.manifest("numbers", day).digest}
+        return {"numbers": need(ctx, "numbers", day).digest}
 
     def config(self, ctx: Context) -> dict[str, Any]:
         return {"factor": self.factor}
 
     def compute(self, ctx: Context, day: date) -> StageOutput:
         self.computed += 1
-        scaled = [float(n) * self.factor for n in ctx.read("numbers", day, "n.txt").split()]
+        scaled = [
+            float(n) * self.factor for n in blob(ctx, need(ctx, "numbers", day), "n.txt").split()
+        ]
         return StageOutput(
             files={"scaled.txt": " ".join(map(str, scaled)).encode()},
             metrics={"mean": sum(scaled) / len(scaled), "unit": "queries"},
@@ -68,7 +71,7 @@ def test_a_run_computes_once_and_then_is_up_to_date(
     stage, upstream = Scale(), land_numbers(ctx, b"1 2 6")
     first = run_stage(stage, ctx, DAY)
     # 1 2 6 times 2 is 2 4 12, mean 18 / 3 = 6.
-    assert ctx.read("scale", DAY, "scaled.txt") == b"2.0 4.0 12.0"
+    assert blob(ctx, need(ctx, "scale", DAY), "scaled.txt") == b"2.0 4.0 12.0"
     assert first.metrics == {"mean": 6.0, "unit": "queries", "kind": "scale"}
     assert first.inputs == {"numbers": upstream.digest}
     assert (first.revision, first.outputs["scaled.txt"].size) == (1, 12)
@@ -122,8 +125,8 @@ def test_a_failure_leaves_nothing_visible(ctx: Context) -> None:
     with pytest.raises(AigqError, match="metric 'auc' is nan"):
         run_stage(Broken(), ctx, DAY)
     assert ctx.manifests.head("scale", DAY) is None
-    with pytest.raises(AigqError, match="scale has no result for 2017-11-06: run 'aigq scale"):
-        ctx.read("scale", DAY, "scaled.txt")
+    with pytest.raises(AigqError, match="scale of 2017-11-06 is missing: run 'aigq scale"):
+        blob(ctx, need(ctx, "scale", DAY), "scaled.txt")
     assert Tracking(ctx.settings.mlflow.url, ctx.settings.mlflow.experiment).series() is None
 
 
@@ -170,8 +173,8 @@ def test_a_missing_upstream_names_the_command(ctx: Context) -> None:
 
 def test_a_file_that_the_stage_did_not_write_is_named(ctx: Context) -> None:
     land_numbers(ctx, b"1")
-    with pytest.raises(AigqError, match=r"numbers of 2017-11-06 has no file 'm\.txt', only n\.txt"):
-        ctx.read("numbers", DAY, "m.txt")
+    with pytest.raises(AigqError, match=r"has no output 'm\.txt', only n\.txt"):
+        blob(ctx, need(ctx, "numbers", DAY), "m.txt")
 
 
 def test_every_absent_service_is_one_line(ctx: Context) -> None:
