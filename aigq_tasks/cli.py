@@ -157,7 +157,7 @@ def bootstrap_all(day: Day) -> None:
 
 @app.command(rich_help_panel="Look")
 def hints(
-    user: Annotated[str, typer.Option("--user", help="User id, e.g. h1228.")],
+    user: Annotated[str, typer.Option("--user", help="User id, e.g. h1010.")],
     day: Annotated[
         date | None,
         typer.Option("--day", parser=_day, help="The day to serve (default: after the release)."),

@@ -60,5 +60,5 @@ def _show(settings: Settings, console: Console) -> None:
     console.print(
         f"Airflow  {settings.airflow.url}/dags/{DAILY}\n"
         f"MLflow   {settings.mlflow.url}/#/experiments\n"
-        "Try      aigq hints --user h1228 · aigq report · aigq status · make down"
+        "Try      aigq hints --user h1010 · aigq report · aigq status · make down"
     )

@@ -132,10 +132,12 @@ def print_hints(ctx: Context, user: str, day: date | None) -> None:
         raise AigqError("nothing is released yet: run 'aigq demo'")
     served = day or entry.day + timedelta(days=1)
     ranked = hints_of(ctx, entry, user, served)
-    shown = Table("rank", "query", "source", "score", title=_title(entry, user, served), box=None)
+    shown = Table("rank", "query", "source", "score", box=None)
     for row in ranked.head(10).itertuples(index=False):
         shown.add_row(str(row.rank), str(row.query), str(row.source), f"{row.rank_score:.4f}")
-    Console(width=100).print(shown)
+    console = Console(width=100)
+    console.print(_title(entry, user, served))
+    console.print(shown)
 
 
 def hints_of(ctx: Context, entry: Entry, user: str, day: date) -> pd.DataFrame:
