@@ -35,6 +35,18 @@ print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))
     assert json.loads(done.stdout.splitlines()[-1]) == []
 
 
+def test_they_can_be_imported_as_a_package() -> None:
+    script = f"""
+import sys
+import dags.hintq_daily, dags.hintq_bootstrap
+print([name for name in {HEAVY!r} if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=True, cwd=DAGS.parent
+    )
+    assert done.stdout.splitlines()[-1] == b"[]"
+
+
 def test_every_task_is_a_command_of_aigq(dag_bag: Any) -> None:
     from typer.core import TyperGroup
     from typer.main import get_command

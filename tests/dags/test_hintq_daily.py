@@ -12,10 +12,10 @@ ARROWS = {
     "recall": {"market"},
     "samples": {"market"},
     "policy": {"ctr", "samples"},
-    "evaluate": {"policy", "recall"},
+    "evaluate": {"policy"},
     "gate": {"evaluate"},
     "u2q": {"gate"},
-    "publish": {"u2q", "market"},
+    "publish": {"u2q", "market", "recall"},
 }
 
 
