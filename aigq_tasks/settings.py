@@ -6,7 +6,7 @@ environment only, or from the file `<state_dir>/secrets.env` that `aigq up` make
 import os
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -137,7 +137,6 @@ class Settings(BaseSettings):
     )
 
     state_dir: Path = Path(".state")
-    source: Literal["market"] = "market"
     seed: int = 17
     bootstrap_day: date = date(2017, 11, 5)
     launch_days: int = Field(14, description="days of hint log before the first full release")

@@ -102,7 +102,7 @@ def test_an_endpoint_takes_the_place_of_host_and_port(monkeypatch: pytest.Monkey
         ("[s3]\nprot = 3\n", "'s3.prot'.*AIGQ_S3__PROT"),
         ("[s3]\nport = 'many'\n", "'s3.port'.*integer.*AIGQ_S3__PORT"),
         ("s3 = 4\n", "'s3'"),
-        ("source = 'kafka'\n", "'source'.*'market'"),
+        ("launch_days = 'soon'\n", "'launch_days'.*valid integer"),
         ("[policy.grpo]\nnonsense = 1\n", r"'policy\.grpo\.nonsense'"),
     ],
 )

@@ -10,7 +10,7 @@ import pandas as pd
 from aigq_tasks.errors import AigqError
 from aigq_tasks.policy.training import PolicySample
 from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.reading import files, live_entry, model, need, table
+from aigq_tasks.stages.reading import files, live_entry, model, need, release_digest, table
 from aigq_tasks.stages.runner import StageOutput
 from aigq_tasks.stages.serving import ctr_scorer
 from aigq_tasks.storage.canonical import to_json
@@ -26,7 +26,7 @@ class PolicyStage:
         return {
             "samples": need(ctx, "samples", day).digest,
             "ctr": need(ctx, "ctr", day).digest,
-            "parent": model(ctx, live_entry(ctx, day), "direct").digest,
+            "release": release_digest(live_entry(ctx, day)),
         }
 
     def config(self, ctx: Context) -> dict[str, Any]:
