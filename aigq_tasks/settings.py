@@ -76,7 +76,7 @@ class MarketSettings(Section):
 
     history_days: int = Field(120, description="days of log every stage may look back on")
     households: int = Field(0, description="first N households by hash; 0 = all of them")
-    requests_mean: float = Field(5.5, gt=1, description="home-page requests before a visit, mean")
+    requests_mean: float = Field(7.5, gt=1, description="home-page requests before a visit, mean")
     cold_share: float = Field(0.06, description="households whose id changes every week")
     exploit_top: int = Field(12, description="ranks that the two exploit slots draw from")
     exploit_temperature: float = Field(0.08, description="of their softmax over rank scores")

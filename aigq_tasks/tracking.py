@@ -83,6 +83,7 @@ class Tracking:
     def _client(self) -> Any:
         # MLflow's default of 7 doubling waits would hide a dead server for four minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         from mlflow import MlflowClient
 
         return MlflowClient(self.url)
@@ -158,7 +159,9 @@ def _register(client: Any, run: str, manifest: Manifest, model: dict[str, bytes]
             (Path(folder) / file).write_bytes(data)
         client.log_artifacts(run, folder, "model")
     source = f"{client.get_run(run).info.artifact_uri}/model"
-    client.create_model_version(name, source, run_id=run, tags=_tags(manifest))
+    client.create_model_version(
+        name, source, run_id=run, tags=_tags(manifest), await_creation_for=0
+    )
 
 
 def step(day: date) -> int:

@@ -17,7 +17,7 @@ from aigq_tasks.market.lexicon import MODIFIERS, load_phrasings
 from aigq_tasks.market.visits import own_phrase
 
 EXAMINE = (1.0, 0.72, 0.52)  # chance that the hint at position 1, 2, 3 is looked at
-APPEAL = 0.62  # click probability of an examined hint that meets a need in the shopper's words
+APPEAL = 0.7  # click probability of an examined hint that meets a need in the shopper's words
 NOISE = 0.006  # click probability of an examined hint that meets no need
 PATIENCE_HOURS = 36.0  # interest in a need fades with the time until the visit
 SATISFIED = 0.15  # what is left of the appeal of a need after a hint for it was clicked

@@ -97,6 +97,7 @@ class _Row:
     earlier: list[str] = field(default_factory=list)
     letters: str = ""
     tokens: int = 0
+    ended: bool = False
 
 
 class ListRules:
@@ -126,26 +127,24 @@ class ListRules:
         self.k, self.exactly_k, self.max_query_tokens = k, exactly_k, max_query_tokens
         self.rows = [_Row() for _ in range(rows)]
 
-    def mask(self, logits: torch.Tensor) -> torch.Tensor:
-        """(B, V) logits of the next token -> the same with banned tokens at -inf."""
+    def allowed(self) -> torch.Tensor:
+        """(B, V) bool: the tokens that may come next; all of them once a list has ended."""
+        spelling, device = self.spelling, self.spelling.is_text.device
 
         def flags(values: Iterable[bool]) -> torch.Tensor:
-            return torch.tensor(list(values), device=logits.device)
+            return torch.tensor(list(values), device=device)
 
         begun = flags(bool(row.letters) for row in self.rows)
         last = flags(len(row.earlier) == self.k - 1 for row in self.rows)
         full = flags(row.tokens == self.max_query_tokens for row in self.rows)
-        spelling = self.spelling
-        text = torch.where(begun[:, None], spelling.is_text, spelling.has_letters)
-        allowed = logits.where(text & ~full[:, None], -torch.inf)
+        allowed = torch.where(begun[:, None], spelling.is_text, spelling.has_letters)
+        allowed = allowed & ~full[:, None]
         repeats = [(i, token) for i, row in enumerate(self.rows) for token in self._repeats(row)]
         if repeats:
-            allowed[tuple(torch.tensor(repeats, device=logits.device).T)] = -torch.inf
-        ends = begun & (last | (not self.exactly_k))
-        sep, eos = self.fmt.sep, self.fmt.eos
-        allowed[:, sep] = logits[:, sep].where(begun & ~last, -torch.inf)
-        allowed[:, eos] = logits[:, eos].where(ends, -torch.inf)
-        return allowed
+            allowed[tuple(torch.tensor(repeats, device=device).T)] = False
+        allowed[:, self.fmt.sep] = begun & ~last
+        allowed[:, self.fmt.eos] = begun & (last | (not self.exactly_k))
+        return allowed | flags(row.ended for row in self.rows)[:, None]
 
     def _repeats(self, row: _Row) -> list[int]:
         """The tokens that would complete an earlier query of the row."""
@@ -156,10 +155,13 @@ class ListRules:
     def observe(self, tokens: Sequence[int]) -> None:
         """Take in the token chosen for each row; what follows the end of a list is ignored."""
         for row, token in zip(self.rows, tokens, strict=True):
+            row.ended = row.ended or token == self.fmt.eos
+            if row.ended:
+                continue
             if token == self.fmt.sep:
                 row.earlier.append(row.letters)
                 row.letters, row.tokens = "", 0
-            elif token != self.fmt.eos:
+            else:
                 row.letters += self.spelling.letters[token]
                 row.tokens += 1
 
@@ -197,7 +199,9 @@ def decode(
             past_key_values=cache,
             use_cache=True,
         ).logits[:, -1]
-        chosen = _choose(rules.mask(logits) if rules else logits, sampling, generator)
+        if rules:
+            logits = logits.masked_fill(~rules.allowed(), -torch.inf)
+        chosen = _choose(logits, sampling, generator)
         if rules:
             rules.observe(chosen.tolist())
         columns.append(chosen)

@@ -39,7 +39,7 @@ class PretrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = 17
-    steps: int = 1400
+    steps: int = 3000
     batch_size: int = 24
     learning_rate: float = 2e-3
     # (step, share of copying targets), linear in between. Copying never stops: on next visits

@@ -16,9 +16,9 @@ from transformers import PrinterCallback, TrainerCallback  # noqa: TID253
 from trl import GRPOConfig, GRPOTrainer  # type: ignore[attr-defined]  # noqa: TID253
 
 from aigq_tasks.errors import AigqError
-from aigq_tasks.policy.generate import Sampling, decode, shared_prefill
+from aigq_tasks.policy.generate import ListRules, Sampling, Spelling, decode, shared_prefill
 from aigq_tasks.policy.il_grpo import list_advantages, pad_segments, scatter_advantages
-from aigq_tasks.policy.parse import parse_completions
+from aigq_tasks.policy.parse import ListFormat, parse_completions
 from aigq_tasks.policy.rewards import (
     CtrScorer,
     query_rewards,
@@ -35,11 +35,15 @@ from aigq_tasks.policy.training import (
     trl_arguments,
 )
 
+BANNED = -1e9  # a logit that the rules forbid; finite, so that 0 · log 0 stays 0 in entropies
+
 
 class ILGRPOTrainer(GRPOTrainer):
     """GRPOTrainer whose advantages follow Eq 11-13.
 
-    The dataset has the columns prompt, user_id and reference (a list of queries).
+    The dataset has the columns prompt, user_id and reference (a list of queries). With
+    config.rollout_rules the policy is the one that is served: its next-token distribution
+    under `ListRules`, in rollouts and in the loss alike.
     """
 
     def __init__(
@@ -62,6 +66,9 @@ class ILGRPOTrainer(GRPOTrainer):
             processing_class=processing_class,
             callbacks=callbacks,
         )
+        self._format = ListFormat.of(processing_class)
+        width = model.get_output_embeddings().weight.size(0)
+        self._spelling = Spelling(processing_class, self._format, width, self.accelerator.device)
         self.rollout_generator = torch.Generator(self.accelerator.device)
         self.rollout_generator.manual_seed(args.seed + self.accelerator.process_index)
 
@@ -129,8 +136,20 @@ class ILGRPOTrainer(GRPOTrainer):
             max_new_tokens=self.config.max_new_tokens,
             sampling=Sampling(self.config.temperature, self.config.top_k),
             generator=self.rollout_generator,
+            rules=self._rules(len(prompt_ids)) if self.config.rollout_rules else None,
         )
         return written, None
+
+    def _rules(self, rows: int) -> ListRules:
+        config = self.config
+        return ListRules(
+            self._format,
+            self._spelling,
+            rows,
+            config.list_length,
+            exactly_k=False,
+            max_query_tokens=config.max_query_tokens,
+        )
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -147,7 +166,8 @@ class ILGRPOTrainer(GRPOTrainer):
         TRL's kernel for accelerators scores the completion tokens only, but its fallback for CPU
         scores the prompt too, and runs the prompt once per rollout. Here neither happens.
         """
-        if input_ids.device.type != "cpu" or kwargs.get("compute_aux_loss"):
+        own = input_ids.device.type == "cpu" or self.config.rollout_rules
+        if not own or kwargs.get("compute_aux_loss"):
             return super()._get_per_token_logps_and_entropies(  # type: ignore[no-any-return]
                 model,
                 input_ids,
@@ -178,11 +198,22 @@ class ILGRPOTrainer(GRPOTrainer):
                 past_key_values=cache,
                 use_cache=True,
             ).logits
+        written = ids[:, last + 1 :]
+        if self.config.rollout_rules:
+            logits = logits.masked_fill(~self._allowed(written), BANNED)
         logps = (logits.float() / self.temperature).log_softmax(dim=-1)
         # A metric, unless an entropy bonus needs its gradient.
         with torch.set_grad_enabled(torch.is_grad_enabled() and self._entropy_bonus_enabled):
             entropies = -(logps.exp() * logps).sum(dim=-1)
-        return logps.gather(-1, ids[:, last + 1 :, None]).squeeze(-1), entropies
+        return logps.gather(-1, written[:, :, None]).squeeze(-1), entropies
+
+    def _allowed(self, completions: torch.Tensor) -> torch.Tensor:
+        """(B, T) completions -> (B, T, V) bool: what the rules allowed at each of their tokens."""
+        rules, steps = self._rules(len(completions)), []
+        for tokens in completions.T.tolist():
+            steps.append(rules.allowed())
+            rules.observe(tokens)
+        return torch.stack(steps, dim=1)
 
 
 def _mean(values: Any) -> float:

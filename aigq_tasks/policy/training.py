@@ -49,6 +49,10 @@ class GrpoConfig(BaseModel):
     top_k: int = Field(100, gt=0)
     list_length: int = Field(10, description="K: queries beyond it are a defect")
     max_new_tokens: int = Field(96, description="a rollout without its end by then is cut off")
+    rollout_rules: bool = Field(
+        True, description="rollouts obey the rules of served lists (no repeat, no empty query)"
+    )
+    max_query_tokens: int = Field(16, description="under the rules a query ends by then")
     sequence_weight: float = Field(0.5, description="λ of Eq 11")
     advantage_clip: float = 5.0
     reward: RewardConfig = RewardConfig()

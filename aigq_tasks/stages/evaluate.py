@@ -6,6 +6,7 @@ served D, and the challenger was trained without any row of a held-out user's D 
 `samples.holdout`). So no label leaks into any arm.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -71,15 +72,8 @@ class EvaluateStage:
             "champion": model(ctx, entry, "direct"),
             "sft": model(ctx, entry, "sft"),
         }
-        lists = classic_lists(ctx, day, case)
-        valid: dict[str, dict[str, bool]] = {}
-        written: dict[str, tuple[Lists, dict[str, bool]]] = {}
-        for arm, manifest in policies.items():
-            if manifest.digest not in written:
-                made = generate(ctx, manifest, case.prompts)
-                written[manifest.digest] = (made.lists, made.valid)
-            lists[arm], valid[arm] = written[manifest.digest]
-        scores = score_arms(ctx, day, case, lists, valid)
+        lists, valid = policy_lists(ctx, policies, case)
+        scores = score_arms(ctx, day, case, classic_lists(ctx, day, case) | lists, valid)
         results = summarize(scores, ctx.settings.seed)
         metrics = _headline(results)
         chart = _bars(results, day)
@@ -128,6 +122,19 @@ def truth_of_day(logs: dict[str, pd.DataFrame], day: date) -> Truth:
     for user, query in pd.concat(asked).itertuples(index=False):
         truth.setdefault(user, set()).add(normalize(query))
     return dict(sorted(truth.items()))
+
+
+def policy_lists(
+    ctx: Context, policies: Mapping[str, Manifest], case: Case
+) -> tuple[dict[str, Lists], dict[str, dict[str, bool]]]:
+    """arm -> user -> list, and arm -> user -> was it well-formed; a policy that stands for two
+    arms writes once."""
+    written = {
+        digest: generate(ctx, manifest, case.prompts)
+        for digest, manifest in {m.digest: m for m in policies.values()}.items()
+    }
+    made = {arm: written[manifest.digest] for arm, manifest in policies.items()}
+    return {arm: m.lists for arm, m in made.items()}, {arm: m.valid for arm, m in made.items()}
 
 
 def classic_lists(ctx: Context, day: date, case: Case) -> dict[str, Lists]:

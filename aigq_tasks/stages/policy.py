@@ -14,6 +14,7 @@ from aigq_tasks.stages.reading import files, live_entry, model, need, release_di
 from aigq_tasks.stages.runner import StageOutput
 from aigq_tasks.stages.serving import ctr_scorer
 from aigq_tasks.storage.canonical import to_json
+from aigq_tasks.storage.manifests import Manifest
 
 
 class PolicyStage:
@@ -33,13 +34,17 @@ class PolicyStage:
         policy = ctx.settings.policy
         return {"seed": policy.seed, "threads": policy.threads, **policy.grpo.model_dump()}
 
+    def parent(self, ctx: Context, day: date) -> Manifest:
+        """The policy that the update starts from: the one that served the day."""
+        return model(ctx, live_entry(ctx, day), "direct")
+
     def compute(self, ctx: Context, day: date) -> StageOutput:
         from aigq_tasks.policy.backbone import load_policy, make_deterministic, save_policy
         from aigq_tasks.policy.trainer import train_il_grpo
 
         settings = ctx.settings.policy
         make_deterministic(settings.seed, settings.threads)
-        network, tokenizer = load_policy(files(ctx, model(ctx, live_entry(ctx, day), "direct")))
+        network, tokenizer = load_policy(files(ctx, self.parent(ctx, day)))
         samples = policy_samples(table(ctx, need(ctx, "samples", day), "samples"))
         if not samples:
             raise AigqError(f"samples of {day} are empty: no session with a click to learn from")

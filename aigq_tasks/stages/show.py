@@ -113,13 +113,14 @@ def print_report(ctx: Context, out: Path | None = None) -> None:
         out.write_text(
             "# Report\n\nReplayed market (simulated). Held-out users of each day; `true click` is "
             "the market's own click probability of the first ten queries, which no model sees.\n\n"
-            f"{_markdown(rows)}\n## All days together, mean [95% interval over users]\n\n"
-            f"{_markdown(pooled_rows(ctx))}"
+            f"{markdown(rows)}\n## All days together, mean [95% interval over users]\n\n"
+            f"{markdown(pooled_rows(ctx))}"
         )
         print(f"report written to {out}")
 
 
-def _markdown(rows: list[dict[str, str]]) -> str:
+def markdown(rows: list[dict[str, str]]) -> str:
+    """Rows with equal keys -> a Markdown table, the keys its head."""
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

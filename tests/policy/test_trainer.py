@@ -54,9 +54,18 @@ def warm(policy: Any, prompts: list[str]) -> Callable[[], tuple[Any, Any]]:
     return build
 
 
-def trainer_of(policy: tuple[Any, Any], samples: list[PolicySample], folder: Path) -> ILGRPOTrainer:
+def trainer_of(
+    policy: tuple[Any, Any], samples: list[PolicySample], folder: Path, *, rules: bool
+) -> ILGRPOTrainer:
     model, tokenizer = policy
-    config = GrpoConfig(prompts_per_step=2, generations=6, list_length=2, max_new_tokens=10)
+    config = GrpoConfig(
+        prompts_per_step=2,
+        generations=6,
+        list_length=2,
+        max_new_tokens=10,
+        rollout_rules=rules,
+        max_query_tokens=1,
+    )
     arguments = GRPOConfig(
         **trl_arguments(str(folder), 0),
         per_device_train_batch_size=12,
@@ -72,7 +81,7 @@ def trainer_of(policy: tuple[Any, Any], samples: list[PolicySample], folder: Pat
 def test_the_advantages_of_real_rollouts_follow_the_equations(
     warm: Any, samples: list[PolicySample], tmp_path: Path
 ) -> None:
-    trainer = trainer_of(warm(), samples, tmp_path)
+    trainer = trainer_of(warm(), samples, tmp_path, rules=False)
     trainer.model.train()
     inputs = [vars(sample) for sample in samples[:2] for _ in range(6)]
     batch = trainer._generate_and_score_completions(inputs)
@@ -108,7 +117,7 @@ def test_the_advantages_of_real_rollouts_follow_the_equations(
 def test_scores_with_a_shared_prefill_equal_those_of_trl(
     warm: Any, samples: list[PolicySample], tmp_path: Path
 ) -> None:
-    trainer = trainer_of(warm(), samples, tmp_path)
+    trainer = trainer_of(warm(), samples, tmp_path, rules=False)
     trainer.model.train()
     batch = trainer._generate_and_score_completions(
         [vars(sample) for sample in samples[1:3] for _ in range(6)]  # of different length
@@ -127,6 +136,37 @@ def test_scores_with_a_shared_prefill_equal_those_of_trl(
         results.append((logps[keep].detach(), entropies[keep].detach(), gradient))
     for ours in results[:2]:
         torch.testing.assert_close(ours, results[2], atol=2e-4, rtol=1e-4)
+
+
+def test_rollouts_under_rules_are_scored_under_the_same_rules(
+    warm: Any, samples: list[PolicySample], tmp_path: Path
+) -> None:
+    trainer = trainer_of(warm(), samples, tmp_path, rules=True)
+    batch = trainer._generate_and_score_completions(
+        [vars(sample) for sample in samples[:2] for _ in range(6)]
+    )
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+    written, keep = batch["completion_ids"], batch["completion_mask"].bool()
+    lists = parse_completions(
+        [row[own].tolist() for row, own in zip(written, keep, strict=True)],
+        trainer.processing_class,
+        max_queries=2,
+    )
+    assert all(parsed.valid for parsed in lists)  # free rollouts of this policy often are not
+    assert all(len(set(parsed.queries)) == len(parsed.queries) for parsed in lists)
+    assert {len(parsed.queries) for parsed in lists} == {1, 2}
+    logps, entropies, _ = trainer._get_per_token_logps_and_entropies(
+        trainer.model, ids, mask, written.size(1), compute_entropy=True
+    )
+    assert entropies.isfinite().all()
+    eos = trainer.processing_class.eos_token_id
+    for row, parsed, logp in zip(written.tolist(), lists, logps, strict=True):
+        end = row.index(eos)
+        # A query has one token here. After the second only the end is left: its probability is
+        # 1, whatever the model says. After the first the list may also go on.
+        assert (logp[end].item() == 0.0) == (len(parsed.queries) == 2)
+        assert (logp[:end] > -50).all()  # nothing was drawn that the rules ban
 
 
 def test_the_policy_learns_what_the_reward_likes(warm: Any, samples: list[PolicySample]) -> None:

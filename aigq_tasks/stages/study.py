@@ -1,0 +1,140 @@
+"""`aigq study`: does IL-GRPO help, and is it luck? The released days again, with other seeds.
+
+For every seed: IL-SFT from the base model, then one IL-GRPO update a day, each judged on that
+day's held-out users against the IL-SFT policy it came from. Samples and click models are those of
+the released days, so the seeds differ in nothing but the training. Each step is a stage of its
+own name: the study resumes where it stopped, and no release ever refers to it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from aigq_tasks.evaluation.intervals import bootstrap_mean_ci, paired_bootstrap
+from aigq_tasks.stages.bootstrap import SftStage
+from aigq_tasks.stages.context import Context
+from aigq_tasks.stages.evaluate import (
+    EvaluateStage,
+    held_out_case,
+    policy_lists,
+    policy_scores,
+    score_arms,
+)
+from aigq_tasks.stages.policy import PolicyStage
+from aigq_tasks.stages.reading import days_between, need, table
+from aigq_tasks.stages.runner import StageOutput, preflight, run_stage
+from aigq_tasks.stages.show import markdown
+from aigq_tasks.storage.manifests import Manifest
+from aigq_tasks.storage.tables import to_parquet
+
+METRICS = ("true_click", "query_hr_10", "query_hr_30", "cate_hr_30", "unique_cates")
+
+
+class StudySft(SftStage):
+    """IL-SFT with the seed of the context's settings."""
+
+    needs = ("s3",)
+
+    def __init__(self, seed: int) -> None:
+        self.name = f"study-sft-{seed}"
+
+
+class StudyPolicy(PolicyStage):
+    """One IL-GRPO update of the study's own policy of the day before."""
+
+    needs = ("s3",)
+
+    def __init__(self, seed: int) -> None:
+        self.sft, self.name = StudySft(seed).name, f"study-policy-{seed}"
+
+    def inputs(self, ctx: Context, day: date) -> dict[str, str]:
+        return super().inputs(ctx, day) | {"parent": self.parent(ctx, day).digest}
+
+    def parent(self, ctx: Context, day: date) -> Manifest:
+        eve = day - timedelta(days=1)
+        return need(ctx, self.sft if eve == ctx.settings.bootstrap_day else self.name, eve)
+
+
+class StudyEvaluate(EvaluateStage):
+    """The seed's policy of the day and its IL-SFT policy, on the day's held-out users."""
+
+    needs = ("s3",)
+
+    def __init__(self, seed: int) -> None:
+        self.sft, self.policy = StudySft(seed).name, StudyPolicy(seed).name
+        self.name = f"study-evaluate-{seed}"
+
+    def inputs(self, ctx: Context, day: date) -> dict[str, str]:
+        own = {arm: manifest.digest for arm, manifest in self._policies(ctx, day).items()}
+        return super().inputs(ctx, day) | own
+
+    def compute(self, ctx: Context, day: date) -> StageOutput:
+        case = held_out_case(ctx, day)
+        lists, valid = policy_lists(ctx, self._policies(ctx, day), case)
+        scores = score_arms(ctx, day, case, lists, valid)
+        return StageOutput(files={"scores.parquet": to_parquet(scores)}, metrics={})
+
+    def _policies(self, ctx: Context, day: date) -> dict[str, Manifest]:
+        return {
+            "challenger": need(ctx, self.policy, day),
+            "sft": need(ctx, self.sft, ctx.settings.bootstrap_day),
+        }
+
+
+def study(ctx: Context, last: date, seeds: Sequence[int], out: Path) -> None:
+    """Run the study for the days after the bootstrap day up to `last`, and write its report.
+
+    AigqError if a day has no samples, click model or release yet."""
+    preflight(("s3",), ctx)
+    first = ctx.settings.bootstrap_day + timedelta(days=1)
+    scores = pd.concat([_one_seed(ctx, days_between(first, last), seed) for seed in seeds])
+    out.write_text(report(scores, ctx.settings.seed))
+    print(f"study written to {out}")
+
+
+def _one_seed(ctx: Context, days: Sequence[date], seed: int) -> pd.DataFrame:
+    policy = ctx.settings.policy.model_copy(update={"seed": seed})
+    seeded = replace(ctx, settings=ctx.settings.model_copy(update={"policy": policy}))
+    run_stage(StudySft(seed), seeded, ctx.settings.bootstrap_day)
+    frames = []
+    for day in days:
+        run_stage(StudyPolicy(seed), seeded, day)
+        judged = run_stage(StudyEvaluate(seed), seeded, day)
+        frames.append(table(seeded, judged, "scores").assign(seed=seed, day=day.isoformat()))
+    return pd.concat(frames)
+
+
+def report(scores: pd.DataFrame, seed: int) -> str:
+    """Markdown: per seed and for all seeds together, and per day, what IL-GRPO changed.
+
+    scores: arm ("challenger", "sft"), user_id, seed, day and the METRICS. Intervals: 95%
+    bootstrap over users, all days and seeds of a user together; `seed` is the bootstrap's."""
+    groups = [(str(number), rows) for number, rows in scores.groupby("seed")]
+    by_seed = [_row("seed", name, rows, seed) for name, rows in [*groups, ("all", scores)]]
+    by_day = [_row("day", str(day), rows, seed) for day, rows in scores.groupby("day")]
+    return (
+        "# Study: IL-GRPO against the IL-SFT policy it started from\n\n"
+        "Replayed market (simulated). Held-out users of each day; `true_click` is the market's "
+        "own click probability of the first ten queries, which no model sees. In each cell: "
+        "IL-SFT, then the change by IL-GRPO with its 95% interval over users.\n\n"
+        f"{markdown(by_seed)}\n## By day, all seeds\n\n{markdown(by_day)}"
+    )
+
+
+def _row(title: str, name: str, scores: pd.DataFrame, seed: int) -> dict[str, str]:
+    keys = ["seed", "day", "user_id"]
+    after = policy_scores(scores, "challenger").sort_values(keys)
+    before = policy_scores(scores, "sft").sort_values(keys)
+    row = {title: name, "user-days": str(len(before))}
+    for metric in METRICS:
+        known = before[metric].notna().to_numpy()
+        users = before.loc[known, "user_id"].tolist()
+        old, new = (a.loc[known, metric].to_numpy(np.float64) for a in (before, after))
+        level = bootstrap_mean_ci(old, users, seed=seed).mean
+        change = paired_bootstrap(new, old, users, seed=seed)
+        row[metric] = f"{level:.3f} {change.mean:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
+    return row
