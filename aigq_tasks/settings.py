@@ -5,6 +5,7 @@ environment only, or from the file `<state_dir>/secrets.env` that `aigq up` make
 
 import os
 from datetime import date
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from aigq_tasks.errors import AigqError
 from aigq_tasks.policy.training import GrpoConfig, SftConfig
 
 DEFAULT_CONFIG = Path("aigq.toml")
+# Variables of ours that are no settings: where the settings are, who publishes and why, the mark
+# of supervised processes.
+NO_SETTINGS = {"AIGQ_CONFIG", "AIGQ_WHO", "AIGQ_WHY", "AIGQ_SUPERVISED"}
 
 
 class Section(BaseModel):
@@ -192,6 +196,7 @@ def _state_dir(toml: dict[str, Any]) -> Path:
 
 def load_settings() -> Settings:
     """Read the settings; AigqError names the wrong key and where it may be set."""
+    _check_variables()
     if "AIGQ_CONFIG" in os.environ and not config_file().is_file():
         raise AigqError(f"AIGQ_CONFIG names {config_file()}, which is not a file")
     try:
@@ -205,3 +210,14 @@ def load_settings() -> Settings:
         ) from None
     except ValueError as error:  # tomllib.TOMLDecodeError is one
         raise AigqError(f"{config_file()} cannot be read: {error}") from None
+
+
+def _check_variables() -> None:
+    """AigqError for a variable that looks like a setting and is none: a typo must not pass."""
+    known = NO_SETTINGS | {f"AIGQ_{name.upper()}" for name in Settings.model_fields}
+    for variable in sorted(os.environ):
+        head = variable.split("__")[0]
+        if head.startswith("AIGQ_") and not head.startswith("AIGQ_TEST_") and head not in known:
+            near = get_close_matches(head, known, n=1)
+            hint = f": did you mean {near[0]}?" if near else "; see aigq_tasks/settings.py"
+            raise AigqError(f"the variable {variable} names no setting{hint}")

@@ -41,6 +41,23 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def free_block(count: int) -> int:
+    """The first of `count` consecutive free ports."""
+    for first in range(21000, 32000, count):
+        if all(_is_free(port) for port in range(first, first + count)):
+            return first
+    raise RuntimeError("no free ports")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 @contextmanager
 def process(
     command: list[str], folder: Path, answers: Callable[[], bool], env: dict[str, str] | None = None

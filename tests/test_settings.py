@@ -139,3 +139,11 @@ def test_settings_do_not_change() -> None:
         settings.seed = 3
     with pytest.raises(ValidationError):
         settings.s3.port = 3
+
+
+def test_a_variable_that_is_no_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIGQ_WHO", "airflow")
+    load_settings()
+    monkeypatch.setenv("AIGQ_BOOTSTRAP_DAYS", "2017-11-05")
+    with pytest.raises(AigqError, match=r"AIGQ_BOOTSTRAP_DAYS names no .*AIGQ_BOOTSTRAP_DAY\?"):
+        load_settings()

@@ -1,6 +1,5 @@
 """An installation of its own for each test: a state folder, free ports, and an end to it."""
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,27 +23,10 @@ def installation(tmp_path: Path) -> Iterator[Settings]:
     valkey, mlflow, airflow = servers.free_ports(3)
     settings = Settings(
         state_dir=tmp_path / "state",
-        s3=S3Settings(port=_free_block(len(S3_PORTS))),
+        s3=S3Settings(port=servers.free_block(len(S3_PORTS))),
         valkey=ValkeySettings(port=valkey),
         mlflow=MlflowSettings(port=mlflow),
         airflow=AirflowSettings(port=airflow),
     )
     yield settings
     end_all(settings.state_dir)
-
-
-def _free_block(count: int) -> int:
-    """The first of `count` consecutive free ports."""
-    for first in range(21000, 32000, count):
-        if all(_is_free(port) for port in range(first, first + count)):
-            return first
-    raise RuntimeError("no free ports")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

@@ -1,13 +1,20 @@
-"""Bootstrap and one day of the loop at the smallest size, against the real servers."""
+"""Bootstrap and two days of the loop at the smallest size: stage by stage, and by Airflow."""
 
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 import servers
 
 from aigq_tasks.errors import AigqError, OutsideTheLog
 from aigq_tasks.recall import u2q
-from aigq_tasks.settings import Settings
+from aigq_tasks.services.environment import S3_PORTS
+from aigq_tasks.services.processes import supervised
+from aigq_tasks.settings import load_settings
 from aigq_tasks.stages.bootstrap import STEPS, bootstrap
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.ctr import CtrStage
@@ -22,12 +29,14 @@ from aigq_tasks.stages.release import u2q_version
 from aigq_tasks.stages.runner import Stage, run_stage
 from aigq_tasks.stages.samples import SamplesStage
 from aigq_tasks.stages.show import hints_of, report_rows
+from aigq_tasks.stages.study import study
 from aigq_tasks.stages.u2q import U2qStage
 from aigq_tasks.storage.manifests import Manifest
 
 pytestmark = pytest.mark.integration
 EVE = date(2017, 10, 8)
 DAY = EVE + timedelta(days=1)
+DAYS = (DAY, DAY + timedelta(days=1))
 STAGES: tuple[Stage, ...] = (
     MarketStage(),
     CtrStage(),
@@ -40,57 +49,82 @@ STAGES: tuple[Stage, ...] = (
 )
 
 
-def smallest(settings: Settings) -> Settings:
-    """The same code on a tenth of the households and a few steps of everything."""
-    policy = settings.policy
-    return settings.model_copy(
-        update={
-            "bootstrap_day": EVE,
-            "launch_days": 8,
-            "market": settings.market.model_copy(update={"households": 300, "history_days": 14}),
-            "samples": settings.samples.model_copy(update={"bootstrap_days": 3}),
-            "recall": settings.recall.model_copy(update={"ebr_epochs": 1}),
-            "ctr": settings.ctr.model_copy(update={"num_threads": 1}),
-            "generation": settings.generation.model_copy(update={"list_length": 10}),
-            "gate": settings.gate.model_copy(update={"min_user_days": 3}),
-            "policy": policy.model_copy(
-                update={
-                    "threads": 1,
-                    "sft": policy.sft.model_copy(update={"max_steps": 4}),
-                    "grpo": policy.grpo.model_copy(update={"steps": 2, "prompts_per_step": 2}),
-                }
-            ),
-        }
-    )
+# The same code on a tenth of the households and a few steps of everything.
+SMALLEST = {
+    "AIGQ_BOOTSTRAP_DAY": EVE.isoformat(),
+    "AIGQ_LAUNCH_DAYS": "8",
+    "AIGQ_MARKET__HOUSEHOLDS": "300",
+    "AIGQ_MARKET__HISTORY_DAYS": "14",
+    "AIGQ_SAMPLES__BOOTSTRAP_DAYS": "3",
+    "AIGQ_RECALL__EBR_EPOCHS": "1",
+    "AIGQ_CTR__NUM_THREADS": "1",
+    "AIGQ_GENERATION__LIST_LENGTH": "10",
+    "AIGQ_GATE__MIN_USER_DAYS": "3",
+    "AIGQ_POLICY__THREADS": "1",
+    "AIGQ_POLICY__SFT__MAX_STEPS": "4",
+    "AIGQ_POLICY__GRPO__STEPS": "2",
+    "AIGQ_POLICY__GRPO__PROMPTS_PER_STEP": "2",
+}
 
 
-def run_day(ctx: Context) -> dict[str, Manifest]:
-    return {stage.name: run_stage(stage, ctx, DAY) for stage in STAGES}
+def run_day(ctx: Context, day: date) -> dict[str, Manifest]:
+    return {stage.name: run_stage(stage, ctx, day) for stage in STAGES}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _smallest() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SMALLEST.items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture(scope="module")
-def released(
-    tmp_path_factory: pytest.TempPathFactory,
-    s3_server: servers.S3Server,
-    mlflow_url: str,
-    valkey_url: str,
-) -> Context:
-    """A context in which everything up to DAY is released, by way of the stages alone."""
-    ctx = Context.open(
-        smallest(servers.settings_for(s3_server, "whole-day", mlflow_url, valkey_url))
-    )
+def released(s3_server: servers.S3Server, mlflow_url: str, valkey_url: str) -> Context:
+    """A context in which both DAYS are released, by way of the stages alone, one by one."""
+    ctx = Context.open(servers.settings_for(s3_server, "whole-day", mlflow_url, valkey_url))
     for step in STEPS:
         bootstrap(ctx, EVE, step)
-    run_day(ctx)
-    publish(ctx, DAY)
+    for day in DAYS:
+        run_day(ctx, day)
+        publish(ctx, day)
     return ctx
+
+
+@pytest.fixture(scope="module")
+def backfilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
+    """A context in which `aigq demo` bootstrapped and let Airflow backfill both DAYS, with
+    servers of its own."""
+    state = tmp_path_factory.mktemp("demo") / "state"
+    valkey, mlflow, airflow = servers.free_ports(3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIGQ_STATE_DIR", str(state))
+        patch.setenv("AIGQ_S3__PORT", str(servers.free_block(len(S3_PORTS))))
+        patch.setenv("AIGQ_VALKEY__PORT", str(valkey))
+        patch.setenv("AIGQ_MLFLOW__PORT", str(mlflow))
+        patch.setenv("AIGQ_AIRFLOW__PORT", str(airflow))
+        try:
+            aigq("demo", "--days", str(len(DAYS)))
+            yield Context.open(load_settings())
+        finally:
+            aigq("down")
+            assert supervised(state) == {}
+
+
+def aigq(*arguments: str) -> str:
+    """What the command printed; its error output is shown when it fails."""
+    command = [str(Path(sys.executable).with_name("aigq")), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
 
 
 def test_the_day_is_released(released: Context) -> None:
     entries = released.ledger.entries()
     assert [entry.verdict for entry in entries[:3]] == ["bootstrap"] * 3
-    last = entries[-1]
-    assert (last.number, last.day, last.parent) == (4, DAY, 3)
+    assert [entry.number for entry in entries] == [1, 2, 3, 4, 5]
+    last = entries[3]
+    assert (last.day, last.parent) == (DAY, 3)
     assert set(last.manifests) == set(DAILY_STAGES)
     verdict = record(released, need(released, "gate", DAY), "verdict.json")
     chosen = "policy" if verdict["accepted"] else "sft"
@@ -102,15 +136,15 @@ def test_the_day_is_released(released: Context) -> None:
 def test_what_is_released_can_be_served(released: Context) -> None:
     entry = released.ledger.current()
     assert entry is not None
-    users = table(released, need(released, "u2q", DAY), "u2q")["user_id"]
+    users = table(released, need(released, "u2q", DAYS[-1]), "u2q")["user_id"]
     with u2q.connect(released.settings.valkey.url) as client:
         cached = u2q.get(client, u2q_version(entry), users.iloc[0])
     assert cached is not None
     assert 0 < len(cached.queries) <= 10
-    ranked = hints_of(released, entry, users.iloc[0], DAY + timedelta(days=1))
+    ranked = hints_of(released, entry, users.iloc[0], DAYS[-1] + timedelta(days=1))
     assert ranked["rank"].tolist() == list(range(1, len(ranked) + 1))
     assert ranked["rank_score"].is_monotonic_decreasing
-    assert report_rows(released)[0]["release"] == "4"
+    assert [row["release"] for row in report_rows(released)] == ["4", "5"]
 
 
 def test_a_second_run_changes_nothing(
@@ -118,27 +152,44 @@ def test_a_second_run_changes_nothing(
 ) -> None:
     before = {stage: need(released, stage, DAY).digest for stage in DAILY_STAGES}
     objects = released.store.list("")
-    again = run_day(released)
+    again = run_day(released, DAY)
     publish(released, DAY)
     assert {stage: manifest.digest for stage, manifest in again.items()} == before
     assert released.store.list("") == objects
     assert capsys.readouterr().out.count("up to date") == len(STAGES) + 1
 
 
-def test_a_fresh_run_gives_the_same_manifests(
-    released: Context,
-    s3_server: servers.S3Server,
-    mlflow_url: str,
-    valkey_url: str,
+def test_a_backfill_gives_what_single_days_give(released: Context, backfilled: Context) -> None:
+    """Airflow, other servers, an empty bucket: the same bytes, trained policies included."""
+    for day in DAYS:
+        for stage in DAILY_STAGES:
+            single = need(released, stage, day).to_bytes()
+            assert need(backfilled, stage, day).to_bytes() == single, (stage, day)
+    folded = [replace(entry, who="", why="") for entry in backfilled.ledger.entries()]
+    assert folded == [replace(entry, who="", why="") for entry in released.ledger.entries()]
+
+
+def test_a_second_demo_computes_nothing(backfilled: Context) -> None:
+    before = backfilled.store.list("")
+    printed = aigq("demo", "--days", str(len(DAYS)))
+    assert backfilled.store.list("") == before
+    assert all(day.isoformat() in printed for day in DAYS)
+
+
+def test_a_study_trains_beside_the_releases(
+    released: Context, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A backfill is a fold of the same function: other bucket, same bytes, policy included."""
-    other = Context.open(
-        smallest(servers.settings_for(s3_server, "once-more", mlflow_url, valkey_url))
-    )
-    for step in STEPS:
-        bootstrap(other, EVE, step)
-    for name, manifest in run_day(other).items():
-        assert manifest.to_bytes() == need(released, name, DAY).to_bytes(), name
+    entries = released.ledger.entries()
+    study(released, DAYS[-1], [5], tmp_path / "study.md")
+    assert "| all | " in (tmp_path / "study.md").read_text()
+    first, second = (need(released, "study-policy-5", day) for day in DAYS)
+    assert first.config["seed"] == 5
+    assert first.inputs["parent"] == need(released, "study-sft-5", EVE).digest
+    assert second.inputs["parent"] == first.digest
+    capsys.readouterr()
+    study(released, DAYS[-1], [5], tmp_path / "study.md")
+    assert capsys.readouterr().out.count("up to date") == 5
+    assert released.ledger.entries() == entries
 
 
 def test_held_out_users_are_not_trained_on(released: Context) -> None:
@@ -150,7 +201,7 @@ def test_held_out_users_are_not_trained_on(released: Context) -> None:
 
 
 def test_missing_inputs_and_days_say_what_to_do(released: Context) -> None:
-    later = DAY + timedelta(days=3)
+    later = DAY + timedelta(days=4)
     before = released.store.list("")
     with pytest.raises(AigqError, match=r"market of .* run 'aigq market --day"):
         run_stage(CtrStage(), released, later)

@@ -1,0 +1,34 @@
+import pandas as pd
+
+from aigq_tasks.stages.study import METRICS, report
+
+
+def _scores(seed: int, day: str, before: list[float], after: list[float]) -> pd.DataFrame:
+    """Users u0, u1, ... with the same value in every metric."""
+    users = [f"u{i}" for i in range(len(before))]
+    arms = [("sft", before), ("challenger", after)]
+    return pd.concat(
+        pd.DataFrame({"arm": arm, "user_id": users, "seed": seed, "day": day})
+        .assign(**dict.fromkeys(METRICS, 0.0))
+        .assign(true_click=values)
+        for arm, values in arms
+    )
+
+
+def test_changes_are_paired_by_seed_day_and_user() -> None:
+    scores = pd.concat(
+        [
+            _scores(1, "2017-11-06", [0.1, 0.3], [0.2, 0.4]),  # +0.1 for both users
+            _scores(1, "2017-11-07", [0.2, 0.2], [0.2, 0.2]),
+            _scores(2, "2017-11-06", [0.4, 0.4], [0.7, 0.7]),  # +0.3
+            _scores(2, "2017-11-07", [0.5, 0.5], [0.5, 0.5]),
+        ]
+    ).sample(frac=1, random_state=0)  # the order of the rows says nothing
+    lines = [line for line in report(scores, seed=0).splitlines() if line.startswith("| ")]
+    cells = {line.split(" | ")[0].removeprefix("| "): line.split(" | ")[1:3] for line in lines}
+    # Both users changed alike, so every resample has the same mean: an interval of no width.
+    assert cells["1"] == ["4", "0.200 +0.0500 [+0.0500, +0.0500]"]
+    assert cells["2"] == ["4", "0.450 +0.1500 [+0.1500, +0.1500]"]
+    assert cells["all"] == ["8", "0.325 +0.1000 [+0.1000, +0.1000]"]
+    assert cells["2017-11-06"] == ["4", "0.300 +0.2000 [+0.2000, +0.2000]"]
+    assert cells["2017-11-07"] == ["4", "0.350 +0.0000 [+0.0000, +0.0000]"]
