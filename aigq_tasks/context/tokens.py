@@ -6,12 +6,10 @@ are one token each. A new token starts as the mean of the embeddings of its sub-
 
 import re
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
+from typing import Any
 
 PROFILE, HISTORY, HINTS, SEP = "<profile>", "<history>", "<hints>", "<sep>"
+THINK, WHY, INTEREST, QUERIES = "<think>", "<why>", "<interest>", "<queries>"
 KINDS = {"search": "<search>", "item_click": "<item_click>", "hint_click": "<hint_click>"}
 
 # Upper ends of the buckets; what lies beyond the last end falls into the last bucket.
@@ -37,6 +35,11 @@ def times_token(count: int) -> str:
 def every_token(days: float) -> str:
     """`<every_7_day>`: mean days between occurrences of a content seen at least twice."""
     return f"<every_{_bucket(days, EVERY_DAYS)}_day>"
+
+
+def behavior_token(index: int) -> str:
+    """`<behavior_7>`: the 7th line of the history, as AIGQ-Think refers to it; 1-based."""
+    return f"<behavior_{index}>"
 
 
 SPECIAL_TOKENS: tuple[str, ...] = (
