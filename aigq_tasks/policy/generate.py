@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import torch  # noqa: TID253  every function here runs a model
 from rich.progress import track
-from transformers import DynamicCache  # noqa: TID253
 
 from aigq_tasks.context.queries import normalize
+from aigq_tasks.policy.cache import shared_prefill, with_room
 from aigq_tasks.policy.parse import ListFormat, ParsedList, parse_completions
 
 
@@ -152,6 +152,10 @@ class ListRules:
         missing = [query[written:] for query in row.earlier if query.startswith(row.letters)]
         return [token for letters in missing for token in self.spelling.ids.get(letters, ())]
 
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows of the batch only."""
+        self.rows = [self.rows[i] for i in rows]
+
     def observe(self, tokens: Sequence[int]) -> None:
         """Take in the token chosen for each row; what follows the end of a list is ignored."""
         for row, token in zip(self.rows, tokens, strict=True):
@@ -185,17 +189,17 @@ def decode(
     was_training = model.training
     model.eval()
     ids, mask = _left_pad(prompts, eos, model.device)
-    cache = shared_prefill(model, ids[:, :-1], mask[:, :-1])
-    steps = mask.new_ones(len(ids), max_new_tokens)
-    mask, prompt_length = torch.cat([mask, steps], dim=1), ids.size(1)
-    token, position = ids[:, -1:], mask[:, :prompt_length].sum(dim=1, keepdim=True) - 1
-    active = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
-    columns: list[torch.Tensor] = []
-    while len(columns) < max_new_tokens and active.any():
+    cache = with_room(shared_prefill(model, ids[:, :-1], mask[:, :-1]))
+    prompt_length = ids.size(1)
+    token, position = ids[:, -1:], mask.sum(dim=1, keepdim=True) - 1
+    mask = torch.cat([mask, mask.new_ones(len(ids), max_new_tokens)], dim=1)
+    rows = torch.arange(len(ids), device=ids.device)  # the prompts that are still continued
+    written: list[list[int]] = [[] for _ in prompts]
+    for step in range(max_new_tokens):
         logits = model(
             input_ids=token,
-            attention_mask=mask[:, : prompt_length + len(columns)],
-            position_ids=position + len(columns),
+            attention_mask=mask[:, : prompt_length + step],
+            position_ids=position + step,
             past_key_values=cache,
             use_cache=True,
         ).logits[:, -1]
@@ -204,32 +208,20 @@ def decode(
         chosen = _choose(logits, sampling, generator)
         if rules:
             rules.observe(chosen.tolist())
-        columns.append(chosen)
-        active = active & (chosen != eos)
+        for row, one in zip(rows.tolist(), chosen.tolist(), strict=True):
+            written[row].append(one)
         token = chosen[:, None]
+        going = (chosen != eos).nonzero().squeeze(1)
+        if len(going) < len(rows):
+            if len(going) == 0:
+                break
+            # One list that spells its queries may be five times as long as all the others.
+            rows, token, position, mask = (x[going] for x in (rows, token, position, mask))
+            cache.batch_select_indices(going)
+            if rules:
+                rules.keep(going.tolist())
     model.train(was_training)
-    return [_until(row, eos) for row in torch.stack(columns, dim=1).tolist()]
-
-
-def shared_prefill(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> DynamicCache:
-    """Key-value cache of the left-padded prompts ids (B, P) with attention mask (B, P), both
-    int64. Equal rows go through the model once: the rollouts of one prompt share their prefill.
-    Differentiable where gradients are on."""
-    cache = DynamicCache(config=model.config)
-    if ids.size(1) == 0:
-        return cache
-    distinct, row_of = torch.unique(torch.stack([ids, mask], dim=2), dim=0, return_inverse=True)
-    ids, mask = distinct.unbind(dim=2)
-    model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    cache.batch_select_indices(row_of)
-    return cache
+    return written
 
 
 def _left_pad(
@@ -251,7 +243,3 @@ def _choose(
     probabilities = (top.values / sampling.temperature).softmax(dim=-1)
     drawn = torch.multinomial(probabilities, 1, generator=generator)
     return top.indices.gather(-1, drawn).squeeze(-1)
-
-
-def _until(row: list[int], eos: int) -> list[int]:
-    return row[: row.index(eos) + 1] if eos in row else row

@@ -16,7 +16,8 @@ from transformers import PrinterCallback, TrainerCallback  # noqa: TID253
 from trl import GRPOConfig, GRPOTrainer  # type: ignore[attr-defined]  # noqa: TID253
 
 from aigq_tasks.errors import AigqError
-from aigq_tasks.policy.generate import ListRules, Sampling, Spelling, decode, shared_prefill
+from aigq_tasks.policy.cache import shared_prefill
+from aigq_tasks.policy.generate import ListRules, Sampling, Spelling, decode
 from aigq_tasks.policy.il_grpo import list_advantages, pad_segments, scatter_advantages
 from aigq_tasks.policy.parse import ListFormat, parse_completions
 from aigq_tasks.policy.rewards import (
