@@ -43,7 +43,7 @@ class GrpoConfig(BaseModel):
     prompts_per_step: int = 8
     generations: int = Field(8, ge=2, description="G, rollouts of one prompt")
     micro_batch: int = Field(0, description="rollouts per backward pass, 0 = all of a step")
-    learning_rate: float = 1e-4
+    learning_rate: float = 2e-4
     warmup_steps: int = 0
     temperature: float = Field(1.0, gt=0)
     top_k: int = Field(100, gt=0)
