@@ -163,6 +163,18 @@ def mlflow_server(folder: Path) -> Iterator[str]:
         yield url
 
 
+@contextmanager
+def chat_server(folder: Path, dies_after: int = 0) -> Iterator[str]:
+    """The OpenAI-compatible server of chat_server.py; yields its URL without /v1. It exits at
+    the question after `dies_after`, where that is above 0."""
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    script = Path(__file__).with_name("chat_server.py")
+    command = [sys.executable, str(script), str(port), str(dies_after)]
+    with process(command, folder, lambda: _http_ok(f"{url}/health")):
+        yield url
+
+
 def _http_ok(url: str) -> bool:
     try:
         return requests.get(url, timeout=2).ok

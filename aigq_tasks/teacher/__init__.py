@@ -1,0 +1,1 @@
+"""What a large language model is asked for: candidates, a judge's verdicts, rationales."""
