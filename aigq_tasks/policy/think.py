@@ -1,18 +1,11 @@
-"""The output of AIGQ-Think (paper 3.4.2, Eq 7-9): layout, and a strict parser for token ids.
-
-A completion holds K rationales, then K pairs of triggers and queries, in the same order:
-
-    <why> r_1 <why> r_2 <interest> <behavior_3><behavior_7> <queries> q <sep> q <interest> ...
-
-Rationales come first, as the reasoning they are. Pair k belongs to rationale k. A trigger is the
-index of a history line in the prompt. The prompt itself ends with <think>.
-"""
+"""A strict parser of what AIGQ-Think writes (layout: `context.interests`), from token ids."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
+from aigq_tasks.context.interests import Interest
 from aigq_tasks.context.queries import normalize
 from aigq_tasks.context.tokens import INTEREST, QUERIES, SEP, WHY, behavior_token
 from aigq_tasks.errors import AigqError
@@ -42,15 +35,6 @@ class Segment(NamedTuple):
 
 
 STRUCTURE = Segment("structure")
-
-
-@dataclass(frozen=True)
-class Interest:
-    """One interest point: why, the trigger lines of the history (1-based), the queries."""
-
-    rationale: str
-    triggers: tuple[int, ...]
-    queries: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -117,17 +101,6 @@ class _Part(NamedTuple):
 class _Pair(NamedTuple):
     triggers: _Part
     queries: list[_Part]
-
-
-def render_think(interests: Sequence[Interest]) -> str:
-    """The target text of a sample; the end-of-sequence token is added by whoever tokenizes."""
-    whys = "".join(f"{WHY}{interest.rationale}" for interest in interests)
-    pairs = "".join(
-        f"{INTEREST}{''.join(behavior_token(i) for i in interest.triggers)}"
-        f"{QUERIES}{SEP.join(interest.queries)}"
-        for interest in interests
-    )
-    return whys + pairs
 
 
 def parse_think(

@@ -4,15 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aigq_tasks.context.interests import Interest, render_interests
 from aigq_tasks.context.queries import normalize
 from aigq_tasks.policy.think import (
     STRUCTURE,
-    Interest,
     ParsedThink,
     Segment,
     ThinkFormat,
     parse_think,
-    render_think,
 )
 
 # Ids of a toy vocabulary: markers, behaviours 1-3, the end, an unknown special token, words.
@@ -133,7 +132,7 @@ interests = st.lists(
 def test_what_is_rendered_is_read_again(points: list[Interest]) -> None:
     names = {"<why>": WHY, "<interest>": PAIR, "<queries>": ASK, "<sep>": SEP}
     names |= {f"<behavior_{i}>": token for token, i in FORMAT.behaviors.items()}
-    text, ids = render_think(points), []
+    text, ids = render_interests(points), []
     while text:
         name = next((n for n in [*names, *WORDS.values(), "often"] if text.startswith(n)), "")
         ids.append(names.get(name) or next((i for i, w in WORDS.items() if w == name), WHY))

@@ -1,0 +1,34 @@
+"""Stage 1 of sample construction: sessions (paper 3.3.1, Eq 2), as Ibis expressions.
+
+A session says whose intent is modelled and from when on: what happened before `time` is context,
+what happened in it becomes labels. Tables are those of the canonical log (`logs.schema`), of one
+day.
+"""
+
+import ibis
+import ibis.expr.types as ir
+
+COLUMNS = ("session_id", "user_id", "time")
+
+
+def direct_sessions(impressions: ir.Table) -> ir.Table:
+    """session_id, user_id, time: every exposure (one request, three hints) with a click."""
+    clicked = impressions.filter(impressions.clicked)
+    groups = clicked.group_by(["request_id", "user_id"]).aggregate(time=clicked.time.min())
+    return groups.select("user_id", "time", session_id="request_id").select(*COLUMNS)
+
+
+def think_sessions(
+    impressions: ir.Table, searches: ir.Table, item_clicks: ir.Table, day: str
+) -> ir.Table:
+    """session_id, user_id, time: the whole day of every user who gave feedback on it (a search
+    or a click on a hint), from the user's first event on (Eq 2)."""
+    seen = impressions.select("user_id", "time", feedback=impressions.clicked)
+    searched = searches.select("user_id", "time", feedback=ibis.literal(True))
+    looked = item_clicks.select("user_id", "time", feedback=ibis.literal(False))
+    events = ibis.union(seen, searched, looked)
+    days = events.group_by("user_id").aggregate(
+        time=events.time.min(), feedback=events.feedback.any()
+    )
+    kept = days.filter(days.feedback)
+    return kept.mutate(session_id=kept.user_id + "|" + day).select(*COLUMNS)
