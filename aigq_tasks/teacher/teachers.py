@@ -1,0 +1,182 @@
+"""Who answers the questions of `tasks`: a language model, or a deterministic stand-in.
+
+The stand-in knows co-occurrence (which queries go with which contents) and a sentence encoder. It
+is no language model and everything made with it is labelled `stand-in`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from aigq_tasks.context.interests import Interest
+from aigq_tasks.context.prompt import HistoryLine
+from aigq_tasks.context.queries import is_allowed
+from aigq_tasks.teacher.endpoint import Answer, Endpoint, Question
+from aigq_tasks.teacher.tasks import (
+    Candidates,
+    Case,
+    Explained,
+    Judged,
+    candidates_question,
+    explain_question,
+    judge_question,
+    read_candidates,
+    read_explained,
+    read_judged,
+)
+
+Affinity = npt.NDArray[np.float64]
+
+STAND_IN = "stand-in"
+FITS = 0.4  # affinity from which a query follows from a line, on the scale of cosines
+TRIGGERS = 3  # lines that an interest names at most
+OFTEN = 3  # times that a habit takes
+DUE = 0.8  # share of the usual interval after which a repeat is due
+
+
+class Teacher(Protocol):
+    """All methods answer one list per case, in order."""
+
+    @property
+    def label(self) -> str:
+        """What stands in tags, reports and manifests."""
+        ...
+
+    def candidates(self, cases: Sequence[Case], count: int) -> list[list[str]]: ...
+
+    def judge(self, cases: Sequence[Case], queries: Sequence[Sequence[str]]) -> list[list[str]]: ...
+
+    def explain(
+        self, cases: Sequence[Case], queries: Sequence[Sequence[str]], most: int
+    ) -> list[list[Interest]]: ...
+
+
+@dataclass
+class LlmTeacher:
+    """A language model behind an endpoint. usage: what each task took, stored answers included."""
+
+    endpoint: Endpoint
+    usage: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        return self.endpoint.config.model
+
+    def candidates(self, cases: Sequence[Case], count: int) -> list[list[str]]:
+        answers = self._ask([candidates_question(case, count) for case in cases], Candidates)
+        return [read_candidates(answer, count) for answer in answers]
+
+    def judge(self, cases: Sequence[Case], queries: Sequence[Sequence[str]]) -> list[list[str]]:
+        asked = [judge_question(case, own) for case, own in zip(cases, queries, strict=True)]
+        answers = self._ask(asked, Judged)
+        return [read_judged(answer, own) for answer, own in zip(answers, queries, strict=True)]
+
+    def explain(
+        self, cases: Sequence[Case], queries: Sequence[Sequence[str]], most: int
+    ) -> list[list[Interest]]:
+        pairs = list(zip(cases, queries, strict=True))
+        answers = self._ask([explain_question(case, own, most) for case, own in pairs], Explained)
+        return [
+            read_explained(answer, case, own, most)
+            for answer, (case, own) in zip(answers, pairs, strict=True)
+        ]
+
+    def _ask(self, questions: Sequence[Question], kind: type[Answer]) -> list[Answer]:
+        if not questions:
+            return []
+        answered = self.endpoint.ask(questions, kind)
+        task = questions[0].task
+        self.usage[f"llm/{task}/prompt_tokens"] = float(answered.prompt_tokens)
+        self.usage[f"llm/{task}/answer_tokens"] = float(answered.answer_tokens)
+        self.usage[f"llm/{task}/cost"] = answered.cost(self.endpoint.config)
+        return answered.answers
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """neighbours: content -> query -> score in (0, 1]. embed: texts -> (n, d) unit rows.
+    category: text -> leaf category, by which queries are grouped into interests."""
+
+    neighbours: Mapping[str, Mapping[str, float]]
+    embed: Callable[[Sequence[str]], npt.NDArray[np.float32]]
+    category: Callable[[str], str]
+    label: str = STAND_IN
+
+    def candidates(self, cases: Sequence[Case], count: int) -> list[list[str]]:
+        """The queries that go best with the whole history; none that the history holds."""
+        return [self._candidates(case, count) for case in cases]
+
+    def judge(self, cases: Sequence[Case], queries: Sequence[Sequence[str]]) -> list[list[str]]:
+        """The queries that follow from at least one line."""
+        return [
+            [query for query, row in zip(own, self._affinity(case, own), strict=True) if fits(row)]
+            for case, own in zip(cases, queries, strict=True)
+        ]
+
+    def explain(
+        self, cases: Sequence[Case], queries: Sequence[Sequence[str]], most: int
+    ) -> list[list[Interest]]:
+        """Queries of one leaf category are one interest; its lines are those with the highest
+        affinity to any of its queries. A query that follows from no line is left out."""
+        pairs = zip(cases, queries, strict=True)
+        return [self._explain(case, own)[:most] for case, own in pairs]
+
+    def _candidates(self, case: Case, count: int) -> list[str]:
+        scores: dict[str, float] = {}
+        for line in case.lines:
+            for query, score in self.neighbours.get(line.content, {}).items():
+                scores[query] = scores.get(query, 0.0) + score
+        held = {line.content for line in case.lines}
+        ranked = sorted(scores, key=lambda query: (-scores[query], query))
+        return [query for query in ranked if query not in held and is_allowed(query)][:count]
+
+    def _explain(self, case: Case, queries: Sequence[str]) -> list[Interest]:
+        affinity = self._affinity(case, queries)
+        groups: dict[str, list[int]] = {}
+        for i, query in enumerate(queries):
+            if fits(affinity[i]):
+                groups.setdefault(self.category(query), []).append(i)
+        return [self._interest(case, queries, affinity, own) for own in groups.values()]
+
+    def _interest(
+        self, case: Case, queries: Sequence[str], affinity: Affinity, own: list[int]
+    ) -> Interest:
+        strength = affinity[own].max(axis=0)
+        # Best first; of equally good lines the more recent one, which stands further down.
+        best = sorted(range(len(case.lines)), key=lambda n: (-strength[n], -n))[:TRIGGERS]
+        lines = [n for n in best if strength[n] >= FITS]
+        return Interest(
+            rationale(case.lines[lines[0]]),
+            tuple(n + 1 for n in lines),
+            tuple(queries[i] for i in own),
+        )
+
+    def _affinity(self, case: Case, queries: Sequence[str]) -> Affinity:
+        """(queries, lines) float64: the larger of cosine and co-occurrence; 1 for equal texts."""
+        contents = [line.content for line in case.lines]
+        if not contents or not queries:
+            return np.zeros((len(queries), len(contents)))
+        cosine = (self.embed(queries) @ self.embed(contents).T).astype(np.float64)
+        together = np.array([[self._tie(text, query) for text in contents] for query in queries])
+        affinity: Affinity = np.maximum(cosine, together)
+        return affinity
+
+    def _tie(self, content: str, query: str) -> float:
+        return 1.0 if query == content else self.neighbours.get(content, {}).get(query, 0.0)
+
+
+def fits(row: Affinity) -> bool:
+    """Whether a query with these affinities (lines,) follows from any line."""
+    return bool(row.size) and float(row.max()) >= FITS
+
+
+def rationale(line: HistoryLine) -> str:
+    """Why a line leads to queries, in a few words."""
+    if line.times > 1 and line.days_ago >= DUE * line.every:
+        return f"{line.content} due again"
+    if line.times >= OFTEN:
+        return f"{line.content} often"
+    return f"{line.content} lately"
