@@ -20,6 +20,8 @@ from aigq_tasks.context.tokens import (
     KINDS,
     PROFILE,
     SEP,
+    THINK,
+    behavior_token,
     days_ago_token,
     every_token,
     times_token,
@@ -78,6 +80,13 @@ def _fold(content: str, events: list[tuple[np.datetime64, str]], now: np.datetim
 def render_prompt(profile: str, lines: Iterable[HistoryLine]) -> str:
     """The whole prompt; ends with <hints>, after which the model writes the list."""
     return f"{PROFILE}{profile}{HISTORY}{''.join(line.render() for line in lines)}{HINTS}"
+
+
+def render_think_prompt(profile: str, lines: Iterable[HistoryLine]) -> str:
+    """The prompt of AIGQ-Think: every line begins with its number (1-based), which triggers
+    refer to; ends with <think>."""
+    numbered = (f"{behavior_token(i)}{line.render()}" for i, line in enumerate(lines, 1))
+    return f"{PROFILE}{profile}{HISTORY}{''.join(numbered)}{THINK}"
 
 
 def render_target(queries: Sequence[str]) -> str:

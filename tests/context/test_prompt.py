@@ -12,6 +12,7 @@ from aigq_tasks.context.prompt import (
     profile_words,
     render_prompt,
     render_target,
+    render_think_prompt,
 )
 
 NOW = datetime(2017, 11, 20, 12)
@@ -116,6 +117,12 @@ def test_the_whole_prompt() -> None:
         "<0_day_ago><item_click>milk<hints>"
     )
     assert render_prompt("", []) == "<profile><history><hints>"
+    # AIGQ-Think refers to lines by number, and ends where its reasoning begins.
+    assert render_think_prompt("65+", lines) == (
+        "<profile>65+<history>"
+        "<behavior_1><3_day_ago><search><2_time><every_5_day>spaghetti sauce"
+        "<behavior_2><0_day_ago><item_click>milk<think>"
+    )
 
 
 def test_the_target_is_the_list_in_order() -> None:
