@@ -19,7 +19,9 @@ from pydantic_settings import (
 )
 
 from aigq_tasks.errors import AigqError
-from aigq_tasks.policy.training import GrpoConfig, SftConfig
+from aigq_tasks.policy.training import GrpoConfig, SftConfig, ThinkLimits
+from aigq_tasks.recall.x2q import X2qConfig
+from aigq_tasks.teacher.endpoint import EndpointConfig
 
 DEFAULT_CONFIG = Path("aigq.toml")
 # Variables of ours that are no settings: where the settings are, who publishes and why, the mark
@@ -114,6 +116,16 @@ class PolicySettings(Section):
     grpo: GrpoConfig = GrpoConfig()
 
 
+class ThinkSettings(Section):
+    """AIGQ-Think: its samples, its training, what it may write."""
+
+    labels: int = Field(24, description="queries in a label list (Eq 4)")
+    generated: int = Field(8, description="candidates that the teacher proposes per session")
+    bootstrap_samples: int = Field(1600, description="sessions that IL-SFT sees, the latest")
+    sft: SftConfig = SftConfig()
+    limits: ThinkLimits = ThinkLimits()
+
+
 class GenerationSettings(Section):
     list_length: int = Field(30, description="queries per user in u2q and in the evaluation")
     batch_size: int = 128
@@ -153,6 +165,9 @@ class Settings(BaseSettings):
     recall: RecallSettings = RecallSettings()
     samples: SampleSettings = SampleSettings()
     policy: PolicySettings = PolicySettings()
+    think: ThinkSettings = ThinkSettings()
+    teacher: EndpointConfig = EndpointConfig()
+    x2q: X2qConfig = X2qConfig()
     generation: GenerationSettings = GenerationSettings()
     gate: GateSettings = GateSettings()
 

@@ -2,7 +2,7 @@
 
 The target holds K rationales, then K pairs of triggers and queries, in the same order:
 
-    <why> r_1 <why> r_2 <interest> <behavior_3><behavior_7> <queries> q <sep> q <interest> ...
+    <why> r_1 <why> r_2 <interest> <b_3><b_7> <queries> q <sep> q <interest> ...
 
 Rationales come first, as the reasoning they are; pair k belongs to rationale k. A trigger is the
 number of a history line of the prompt, which ends with <think>.

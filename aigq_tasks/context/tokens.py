@@ -6,6 +6,7 @@ are one token each. A new token starts as the mean of the embeddings of its sub-
 
 import re
 from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Any
 
 PROFILE, HISTORY, HINTS, SEP = "<profile>", "<history>", "<hints>", "<sep>"
@@ -38,8 +39,8 @@ def every_token(days: float) -> str:
 
 
 def behavior_token(index: int) -> str:
-    """`<behavior_7>`: the 7th line of the history, as AIGQ-Think refers to it; 1-based."""
-    return f"<behavior_{index}>"
+    """`<b_7>`: the 7th line of the history, as AIGQ-Think refers to it; 1-based."""
+    return f"<b_{index}>"
 
 
 SPECIAL_TOKENS: tuple[str, ...] = (
@@ -59,8 +60,13 @@ def subwords(token: str) -> list[str]:
     return [word for word in re.split(r"[<>_]+", token) if word]
 
 
-def add_special_tokens(tokenizer: Any, model: Any) -> int:
-    """Add the missing SPECIAL_TOKENS to a Hugging Face tokenizer and model; return how many.
+def think_tokens(lines: int) -> tuple[str, ...]:
+    """What AIGQ-Think needs besides SPECIAL_TOKENS, for prompts of up to `lines` history lines."""
+    return (THINK, WHY, INTEREST, QUERIES, *(behavior_token(i) for i in range(1, lines + 1)))
+
+
+def add_special_tokens(tokenizer: Any, model: Any, tokens: Sequence[str] = SPECIAL_TOKENS) -> int:
+    """Add the missing `tokens` to a Hugging Face tokenizer and model; return how many.
 
     Eq 1: the input embedding (and the output row, where the two are not tied) of a new token
     is the mean of the embeddings of its sub-words: e(<1_day_ago>) = mean(e("1"), e("day"),
@@ -69,7 +75,7 @@ def add_special_tokens(tokenizer: Any, model: Any) -> int:
     import torch
 
     known = tokenizer.get_vocab()
-    new = [token for token in SPECIAL_TOKENS if token not in known]
+    new = [token for token in tokens if token not in known]
     if not new:
         return 0
     pieces = {token: _piece_ids(tokenizer, token) for token in new}

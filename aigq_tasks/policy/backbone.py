@@ -2,18 +2,19 @@
 
 import importlib.util
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aigq_tasks.context.tokens import add_special_tokens
+from aigq_tasks.context.tokens import SPECIAL_TOKENS, add_special_tokens
 from aigq_tasks.errors import AigqError
 
 TINY = Path(__file__).parent / "base"
 
 
-def load_backbone(name: str) -> tuple[Any, Any]:
-    """Model (float32, evaluation mode) and tokenizer, with every special token of the prompt.
+def load_backbone(name: str, more_tokens: Sequence[str] = ()) -> tuple[Any, Any]:
+    """Model (float32, evaluation mode) and tokenizer, with every special token of the prompt and
+    `more_tokens` (those of AIGQ-Think).
 
     name: "tiny" (the small base model that is committed here), "smollm2-135m" (from the extra
     of that name), or anything that from_pretrained takes. AigqError when it cannot be had.
@@ -24,7 +25,7 @@ def load_backbone(name: str) -> tuple[Any, Any]:
         model, tokenizer = _load_pretrained(TINY if name == "tiny" else name)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    add_special_tokens(tokenizer, model)
+    add_special_tokens(tokenizer, model, [*SPECIAL_TOKENS, *more_tokens])
     for config in (model.config, model.generation_config):  # trainers would align them later
         config.eos_token_id = tokenizer.eos_token_id
         config.pad_token_id = tokenizer.pad_token_id

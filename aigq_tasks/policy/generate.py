@@ -4,9 +4,9 @@ One plain loop serves both uses: constrained lists for the cache and the evaluat
 (`generate_lists`), and free rollouts for IL-GRPO (`decode` without rules).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch  # noqa: TID253  every function here runs a model
 from rich.progress import track
@@ -21,6 +21,25 @@ class Sampling(NamedTuple):
 
     temperature: float
     top_k: int
+
+
+class TextFormat(Protocol):
+    """What a spelling needs of a format: the ids that may stand in a text."""
+
+    @property
+    def text(self) -> frozenset[int]: ...
+
+
+class Rules(Protocol):
+    """Bans on the next token of every row of a batch."""
+
+    def allowed(self) -> torch.Tensor:
+        """(B, V) bool."""
+        ...
+
+    def observe(self, tokens: Sequence[int]) -> None: ...
+
+    def keep(self, rows: Sequence[int]) -> None: ...
 
 
 def generate_lists(
@@ -44,27 +63,53 @@ def generate_lists(
     end a list earlier. A query ends after max_query_tokens at the latest, so no list is cut off.
     """
     fmt = ListFormat.of(tokenizer)
+    spelling = Spelling.of(model, tokenizer, fmt)
+    completions = generate(
+        model,
+        tokenizer,
+        prompts,
+        lambda rows: ListRules(fmt, spelling, len(rows), k, exactly_k, max_query_tokens),
+        max_new_tokens=k * (max_query_tokens + 1),
+        sampling=sampling,
+        seed=seed,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    return parse_completions(completions, tokenizer, k)
+
+
+def generate(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    rules_of: Callable[[Sequence[int]], Rules | None],
+    *,
+    max_new_tokens: int,
+    sampling: Sampling | None = None,
+    seed: int = 0,
+    batch_size: int = 128,
+    progress: bool = False,
+) -> list[list[int]]:
+    """The ids that the model writes for each prompt, the end included, in batches of similar
+    length. rules_of: numbers of the prompts in a batch -> the rules of that batch."""
     ids = tokenizer(list(prompts))["input_ids"] if prompts else []
     order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i))
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     generator = torch.Generator(model.device).manual_seed(seed)
-    width = model.get_output_embeddings().weight.size(0)
-    spelling = Spelling(tokenizer, fmt, width, model.device)
     completions: list[list[int]] = [[] for _ in ids]
-    for batch in track(batches, "generating lists", disable=not progress):
-        rules = ListRules(fmt, spelling, len(batch), k, exactly_k, max_query_tokens)
+    for batch in track(batches, "generating", disable=not progress):
         written = decode(
             model,
             [ids[i] for i in batch],
-            fmt.eos,
-            max_new_tokens=k * (max_query_tokens + 1),
+            tokenizer.eos_token_id,
+            max_new_tokens=max_new_tokens,
             sampling=sampling,
             generator=generator,
-            rules=rules,
+            rules=rules_of(batch),
         )
         for i, completion in zip(batch, written, strict=True):
             completions[i] = completion
-    return parse_completions(completions, tokenizer, k)
+    return completions
 
 
 class Spelling:
@@ -74,7 +119,7 @@ class Spelling:
     has_letters: (V,) bool, the ids that may stand inside a query and those that may begin one.
     """
 
-    def __init__(self, tokenizer: Any, fmt: ListFormat, width: int, device: torch.device) -> None:
+    def __init__(self, tokenizer: Any, fmt: TextFormat, width: int, device: torch.device) -> None:
         text = sorted(fmt.text)
         pieces = tokenizer.convert_ids_to_tokens(text)
         self.letters = {
@@ -88,6 +133,11 @@ class Spelling:
         self.is_text[text] = True
         self.has_letters = torch.zeros_like(self.is_text)
         self.has_letters[[i for i in text if self.letters[i]]] = True
+
+    @classmethod
+    def of(cls, model: Any, tokenizer: Any, fmt: TextFormat) -> "Spelling":
+        """The spelling of a model's output layer, on the model's device."""
+        return cls(tokenizer, fmt, model.get_output_embeddings().weight.size(0), model.device)
 
 
 @dataclass
@@ -179,7 +229,7 @@ def decode(
     max_new_tokens: int,
     sampling: Sampling | None = None,
     generator: torch.Generator | None = None,
-    rules: ListRules | None = None,
+    rules: Rules | None = None,
 ) -> list[list[int]]:
     """Continue each prompt (token ids, not empty) until eos or max_new_tokens.
 

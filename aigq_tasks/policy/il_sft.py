@@ -64,7 +64,8 @@ def tokenize(tokenizer: Any, samples: Sequence[PolicySample]) -> Dataset:
     """
     prompts = tokenizer([sample.prompt for sample in samples])["input_ids"]
     targets = tokenizer(
-        [render_target(sample.reference) for sample in samples], add_special_tokens=False
+        [sample.target or render_target(sample.reference) for sample in samples],
+        add_special_tokens=False,
     )["input_ids"]
     rows = []
     for prompt, target in zip(prompts, targets, strict=True):

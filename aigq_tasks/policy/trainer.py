@@ -68,8 +68,9 @@ class ILGRPOTrainer(GRPOTrainer):
             callbacks=callbacks,
         )
         self._format = ListFormat.of(processing_class)
-        width = model.get_output_embeddings().weight.size(0)
-        self._spelling = Spelling(processing_class, self._format, width, self.accelerator.device)
+        self._spelling = Spelling.of(
+            self.accelerator.unwrap_model(self.model), processing_class, self._format
+        )
         self.rollout_generator = torch.Generator(self.accelerator.device)
         self.rollout_generator.manual_seed(args.seed + self.accelerator.process_index)
 

@@ -15,11 +15,13 @@ History = list[dict[str, float]]  # one entry per optimizer step; no clock time 
 
 @dataclass(frozen=True)
 class PolicySample:
-    """A prompt (it ends with <hints>) and its label list: normalised queries, best first."""
+    """A prompt and its label list: normalised queries, best first. target: the text that IL-SFT
+    learns to write; where it is empty, the label list (AIGQ-Direct)."""
 
     user_id: str
     prompt: str
     reference: list[str]
+    target: str = ""
 
 
 class SftConfig(BaseModel):
@@ -61,6 +63,24 @@ class GrpoConfig(BaseModel):
     def rollouts(self) -> int:
         """Rollouts per step."""
         return self.prompts_per_step * self.generations
+
+
+class ThinkLimits(BaseModel):
+    """Upper bounds of a completion's parts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    interests: int = Field(6, ge=1)
+    triggers: int = Field(3, ge=1, description="history lines per interest")
+    queries: int = Field(8, ge=1, description="queries per interest")
+    rationale_tokens: int = Field(12, ge=1)
+    query_tokens: int = Field(16, ge=1)
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Tokens of the longest completion that keeps all bounds, with its end."""
+        pair = 1 + self.triggers + self.queries * (1 + self.query_tokens)
+        return self.interests * (1 + self.rationale_tokens + pair) + 1
 
 
 def trl_arguments(output_dir: str, seed: int) -> dict[str, Any]:

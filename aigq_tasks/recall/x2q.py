@@ -4,9 +4,12 @@ score(q | t) = γ · rel(t, q) + (1 − γ) · eff(q). Both parts are built from
 sum to the same in any order: the table is the same to the byte on any engine and thread count.
 """
 
-import ibis
-import ibis.expr.types as ir
+from typing import TYPE_CHECKING
+
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
 
 UNIT = 1 << 20  # fixed point: weights and probabilities are counted in 1 / UNIT
 
@@ -21,7 +24,7 @@ class X2qConfig(BaseModel):
     prior: float = Field(2.0, ge=0, description="users that a tie is shrunk by; views likewise")
 
 
-def x2q_entries(ties: ir.Table, signals: ir.Table, config: X2qConfig) -> ir.Table:
+def x2q_entries(ties: "ir.Table", signals: "ir.Table", config: X2qConfig) -> "ir.Table":
     """The index: trigger, rank (1..depth), query, score; best query first, ties by text.
 
     ties: user_id, trigger, query, place: the reasoning of a user put the query at a place (1 is
@@ -31,6 +34,8 @@ def x2q_entries(ties: ir.Table, signals: ir.Table, config: X2qConfig) -> ir.Tabl
     rel(t, q) = Σ_u 1 / log2(1 + place of q for u) / (users of t + prior), the best place per
     user. eff(q) = (log(1 + views) / log(1 + most views) + ctr / highest ctr) / 2.
     """
+    import ibis  # half a second, which settings (they hold X2qConfig) need not pay
+
     scored = _relevance(ties, config).left_join(_effect(signals), "query")
     score = config.gamma * scored.rel + (1 - config.gamma) * scored.eff.fill_null(0.0)
     scored = scored.select("trigger", "query", score=score.round(9))
@@ -40,7 +45,7 @@ def x2q_entries(ties: ir.Table, signals: ir.Table, config: X2qConfig) -> ir.Tabl
     return kept.select("trigger", "rank", "query", "score").order_by(["trigger", "rank"])
 
 
-def _relevance(ties: ir.Table, config: X2qConfig) -> ir.Table:
+def _relevance(ties: "ir.Table", config: X2qConfig) -> "ir.Table":
     """trigger, query, rel."""
     users = ties.group_by("trigger").aggregate(users=ties.user_id.nunique())
     best = ties.group_by(["trigger", "query", "user_id"]).aggregate(place=ties.place.min())
@@ -52,8 +57,10 @@ def _relevance(ties: ir.Table, config: X2qConfig) -> ir.Table:
     return both.select("trigger", "query", rel=rel)
 
 
-def _effect(signals: ir.Table) -> ir.Table:
+def _effect(signals: "ir.Table") -> "ir.Table":
     """query, eff."""
+    import ibis
+
     views = (1 + signals.views.cast("float64")).ln()
     whole = ibis.window()
     known = signals.mutate(views_log=views, ctr_unit=(signals.ctr * UNIT).round().cast("int64"))
@@ -62,7 +69,9 @@ def _effect(signals: ir.Table) -> ir.Table:
     return known.select("query", eff=(seen + clicked) / 2)
 
 
-def _share(value: ir.NumericColumn, most: ir.NumericColumn) -> ir.NumericColumn:
+def _share(value: "ir.NumericColumn", most: "ir.NumericColumn") -> "ir.NumericColumn":
     """value / most; 0 where nothing has any."""
+    import ibis
+
     share: ir.NumericColumn = ibis.ifelse(most > 0, value / most, 0.0)
     return share

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from aigq_tasks.settings import Settings
 from aigq_tasks.storage.canonical import to_json
@@ -40,5 +41,6 @@ class Context:
 
     def config_digest(self) -> str:
         """SHA-256 (hex) over the settings that are not about where services run."""
-        places = {"state_dir", "s3", "valkey", "mlflow", "airflow"}
-        return sha256(to_json(self.settings.model_dump(mode="json", exclude=places)))
+        places = dict.fromkeys(("state_dir", "s3", "valkey", "mlflow", "airflow"), True)
+        exclude: Any = {**places, "teacher": {"url", "key"}}
+        return sha256(to_json(self.settings.model_dump(mode="json", exclude=exclude)))

@@ -120,8 +120,8 @@ def test_the_whole_prompt() -> None:
     # AIGQ-Think refers to lines by number, and ends where its reasoning begins.
     assert render_think_prompt("65+", lines) == (
         "<profile>65+<history>"
-        "<behavior_1><3_day_ago><search><2_time><every_5_day>spaghetti sauce"
-        "<behavior_2><0_day_ago><item_click>milk<think>"
+        "<b_1><3_day_ago><search><2_time><every_5_day>spaghetti sauce"
+        "<b_2><0_day_ago><item_click>milk<think>"
     )
 
 

@@ -131,7 +131,7 @@ interests = st.lists(
 @given(interests)
 def test_what_is_rendered_is_read_again(points: list[Interest]) -> None:
     names = {"<why>": WHY, "<interest>": PAIR, "<queries>": ASK, "<sep>": SEP}
-    names |= {f"<behavior_{i}>": token for token, i in FORMAT.behaviors.items()}
+    names |= {f"<b_{i}>": token for token, i in FORMAT.behaviors.items()}
     text, ids = render_interests(points), []
     while text:
         name = next((n for n in [*names, *WORDS.values(), "often"] if text.startswith(n)), "")
