@@ -101,8 +101,8 @@ class RecallSettings(Section):
 
 
 class SampleSettings(Section):
-    labels: int = Field(10, description="queries in a label list (Eq 3)")
-    history_lines: int = Field(60, description="aggregated history lines in a prompt")
+    labels: int = Field(20, description="queries in a label list (Eq 3)")
+    history_lines: int = Field(48, description="aggregated history lines in a prompt")
     holdout: float = Field(0.5, description="share of a day's users kept for that day's gate")
     bootstrap_days: int = Field(7, description="days of sessions that IL-SFT sees")
     bootstrap_samples: int = Field(2400, description="sessions that IL-SFT sees, the latest")

@@ -258,6 +258,7 @@ def train_il_grpo(
         arguments = GRPOConfig(
             **trl_arguments(str(out_dir or folder), seed),
             learning_rate=config.learning_rate,
+            lr_scheduler_type="constant_with_warmup",
             warmup_steps=config.warmup_steps,
             max_steps=config.steps,
             per_device_train_batch_size=micro_batch,

@@ -31,7 +31,7 @@ class SftConfig(BaseModel):
 
     epochs: float = 2.0
     batch_size: int = 16
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     warmup_steps: int = 10
     max_steps: int = Field(0, description="upper bound of optimizer steps, 0 = none")
 
@@ -93,7 +93,6 @@ def trl_arguments(output_dir: str, seed: int) -> dict[str, Any]:
         "seed": seed,
         "bf16": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
         "activation_checkpointing": False,
-        "lr_scheduler_type": "constant_with_warmup",
         "logging_steps": 1,
         "report_to": "none",
         "save_strategy": "no",

@@ -1,6 +1,6 @@
 """Making a release visible, and reading the one that is."""
 
-from aigq_tasks.recall import u2q
+from aigq_tasks.recall import u2q, versions
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.reading import table
 from aigq_tasks.storage.ledger import Entry
@@ -37,5 +37,5 @@ def u2q_version(entry: Entry) -> str:
 def load_u2q(ctx: Context, entry: Entry) -> None:
     """Bring Valkey to hold the release's u2q lists; nothing happens when it does."""
     entries = table(ctx, ctx.manifests.get(entry.models["u2q"]), "u2q")
-    with u2q.connect(ctx.settings.valkey.url) as client:
+    with versions.connect(ctx.settings.valkey.url) as client:
         u2q.load(client, u2q_version(entry), entries, ctx.settings.valkey.ttl_days)

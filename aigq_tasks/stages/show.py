@@ -10,7 +10,7 @@ from rich.table import Table
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.evaluation.intervals import bootstrap_mean_ci, paired_bootstrap
-from aigq_tasks.recall import u2q
+from aigq_tasks.recall import u2q, versions
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.reading import table
 from aigq_tasks.stages.release import u2q_version
@@ -144,7 +144,7 @@ def print_hints(ctx: Context, user: str, day: date | None) -> None:
 def hints_of(ctx: Context, entry: Entry, user: str, day: date) -> pd.DataFrame:
     """The release's ranking for one user. Its u2q list comes from Valkey, as serving reads it."""
     if "u2q" in entry.models:
-        with u2q.connect(ctx.settings.valkey.url) as client:
+        with versions.connect(ctx.settings.valkey.url) as client:
             cached = u2q.get(client, u2q_version(entry), user)
         if cached is None:
             print(f"user {user} has no u2q list in release {entry.number}: other sources only")

@@ -8,7 +8,7 @@ from servers import free_ports, valkey_server
 from valkey import Valkey
 
 from aigq_tasks.errors import AigqError
-from aigq_tasks.recall import u2q
+from aigq_tasks.recall import u2q, versions
 
 pytestmark = pytest.mark.integration
 DAY = date(2025, 3, 3)
@@ -25,7 +25,7 @@ def own_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def client(own_url: str) -> Iterator[Valkey]:
-    with u2q.connect(own_url) as client:
+    with versions.connect(own_url) as client:
         client.flushdb()
         yield client
 
@@ -113,4 +113,4 @@ def test_many_users_are_loaded_in_batches(client: Valkey) -> None:
 def test_nobody_there_is_one_clear_line() -> None:
     (port,) = free_ports(1)
     with pytest.raises(AigqError, match=f"Valkey does not answer at redis://127.0.0.1:{port}/0"):
-        u2q.connect(f"redis://127.0.0.1:{port}/0")
+        versions.connect(f"redis://127.0.0.1:{port}/0")

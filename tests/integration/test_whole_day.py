@@ -11,7 +11,7 @@ import pytest
 import servers
 
 from aigq_tasks.errors import AigqError, OutsideTheLog
-from aigq_tasks.recall import u2q
+from aigq_tasks.recall import u2q, versions
 from aigq_tasks.services.environment import S3_PORTS
 from aigq_tasks.services.processes import supervised
 from aigq_tasks.settings import load_settings
@@ -137,7 +137,7 @@ def test_what_is_released_can_be_served(released: Context) -> None:
     entry = released.ledger.current()
     assert entry is not None
     users = table(released, need(released, "u2q", DAYS[-1]), "u2q")["user_id"]
-    with u2q.connect(released.settings.valkey.url) as client:
+    with versions.connect(released.settings.valkey.url) as client:
         cached = u2q.get(client, u2q_version(entry), users.iloc[0])
     assert cached is not None
     assert 0 < len(cached.queries) <= 10

@@ -1,0 +1,113 @@
+"""Versions of an index in Valkey: complete or not there at all, and old ones expire.
+
+An index is a space ("u2q", "x2q"): key -> JSON text per version, at `<space>:<version>:<key>`,
+and at last a marker with the number of keys at `<space>:<version>`. Readers see a version only by
+that marker, so a load that was cut off shows nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from valkey import Valkey
+from valkey.client import Pipeline
+from valkey.exceptions import ValkeyError
+
+from aigq_tasks.errors import AigqError
+
+_KEYS_AT_ONCE = 1000
+_DAY_S = 86_400
+_STAYS = -1  # what TTL says of a key without expiry
+
+
+def connect(url: str) -> Valkey:
+    """A client that is known to be answered; use it in a `with`.
+
+    Raises:
+        AigqError: nobody answers at `url`.
+    """
+    client = Valkey.from_url(url, socket_timeout=10, decode_responses=True)
+    try:
+        client.ping()
+    except ValkeyError as error:
+        raise AigqError(f"Valkey does not answer at {url} ({error}); start it: aigq up") from error
+    return client
+
+
+def load(
+    client: Valkey, space: str, version: str, values: Mapping[str, str], ttl_days: float
+) -> int:
+    """Make Valkey hold a version, and let the others of the space expire.
+
+    Nothing is written when the version is there to stay; one that is about to expire (a rollback
+    brings it back) is written again. Every other complete version is left `ttl_days` more, for
+    requests under way and quick rollbacks.
+
+    Args:
+        client: of `connect`.
+
+    Returns:
+        The number of keys written: 0 when the version was there.
+    """
+    written = 0
+    if client.ttl(_marker(space, version)) != _STAYS:
+        written = _write(client, space, version, values)
+    versions: Any = client.smembers(space)
+    for other in sorted(set(versions) - {version}):
+        _retire(client, space, other, int(ttl_days * _DAY_S))
+    return written
+
+
+def get(client: Valkey, space: str, version: str, keys: Sequence[str]) -> list[str | None]:
+    """The values of the keys in this version, None for those it lacks; one round trip.
+
+    Raises:
+        AigqError: the version is not (or not completely, or no longer) in Valkey.
+    """
+    if not keys:
+        return []
+    with client.pipeline(transaction=False) as pipe:
+        pipe.get(_marker(space, version))
+        pipe.mget([_key(space, version, key) for key in keys])
+        complete, values = _execute(pipe)
+    if complete is None:
+        raise AigqError(f"{space} {version} is not loaded in Valkey; publish that release again")
+    return list(values)
+
+
+def _write(client: Valkey, space: str, version: str, values: Mapping[str, str]) -> int:
+    client.sadd(space, version)  # the versions that Valkey holds, complete or not
+    keys = list(values)
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        with client.pipeline(transaction=False) as pipe:
+            for key in keys[start : start + _KEYS_AT_ONCE]:
+                pipe.set(_key(space, version, key), values[key])
+            _execute(pipe)
+    client.set(_marker(space, version), len(keys))
+    return len(keys)
+
+
+def _retire(client: Valkey, space: str, version: str, ttl_s: int) -> None:
+    """Let a complete version expire. One without marker may be loading right now: it is left."""
+    if not client.exists(_marker(space, version)):
+        return
+    # The marker goes first: it must not outlive the lists it vouches for. NX: a retirement that
+    # was cut off goes on where it was, and never postpones an expiry.
+    client.expire(_marker(space, version), ttl_s, nx=True)
+    with client.pipeline(transaction=False) as pipe:
+        for key in client.scan_iter(match=_key(space, version, "*"), count=_KEYS_AT_ONCE):
+            pipe.expire(key, ttl_s, nx=True)
+        _execute(pipe)
+    client.srem(space, version)
+
+
+def _execute(pipe: Pipeline) -> list[Any]:
+    replies: list[Any] = pipe.execute()  # type: ignore[no-untyped-call]
+    return replies
+
+
+def _marker(space: str, version: str) -> str:
+    return f"{space}:{version}"
+
+
+def _key(space: str, version: str, key: str) -> str:
+    return f"{space}:{version}:{key}"

@@ -1,0 +1,27 @@
+"""x2q in a real Valkey."""
+
+import pandas as pd
+import pytest
+
+from aigq_tasks.errors import AigqError
+from aigq_tasks.recall import versions, x2q_source
+
+pytestmark = pytest.mark.integration
+ENTRIES = pd.DataFrame(
+    [("milk", 1, "oat milk", 0.9), ("milk", 2, "butter", 0.5), ("rye: bread", 1, "jam", 0.5)],
+    columns=["trigger", "rank", "query", "score"],
+)
+
+
+def test_triggers_are_looked_up_together(valkey_url: str) -> None:
+    with versions.connect(valkey_url) as client:
+        with pytest.raises(AigqError, match="x2q test-1 is not loaded"):
+            x2q_source.lookup(client, "test-1", ["milk"])
+        assert x2q_source.load(client, "test-1", ENTRIES, ttl_days=1) == 2
+        assert x2q_source.load(client, "test-1", ENTRIES, ttl_days=1) == 0
+        assert x2q_source.lookup(client, "test-1", ["milk", "tea", "rye: bread"]) == {
+            "milk": [("oat milk", 0.9), ("butter", 0.5)],
+            "tea": [],
+            "rye: bread": [("jam", 0.5)],
+        }
+        assert x2q_source.lookup(client, "test-1", []) == {}
