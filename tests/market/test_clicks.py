@@ -84,14 +84,14 @@ def test_an_empty_basket_meets_nothing() -> None:
 @pytest.mark.parametrize(
     ("quality", "position", "hours", "satisfied", "expected"),
     [
-        # examine · (0.006 + 0.62 · quality · exp(-hours / 36) · (0.15 if satisfied))
-        (1.0, 1, 0.0, False, 0.626),
+        # examine · (0.006 + 0.7 · quality · exp(-hours / 36) · (0.15 if satisfied))
+        (1.0, 1, 0.0, False, 0.706),
         (0.0, 1, 0.0, False, 0.006),
         (0.0, 3, 40.0, True, 0.52 * 0.006),
-        # 0.72 · (0.006 + 0.62 · 0.8 · 0.367879) = 0.72 · 0.188468
-        (0.8, 2, 36.0, False, 0.135697),
-        # 0.52 · (0.006 + 0.62 · 0.15) = 0.52 · 0.099
-        (1.0, 3, 0.0, True, 0.05148),
+        # 0.72 · (0.006 + 0.7 · 0.8 · 0.367879) = 0.72 · 0.212012
+        (0.8, 2, 36.0, False, 0.152649),
+        # 0.52 · (0.006 + 0.7 · 0.15) = 0.52 · 0.111
+        (1.0, 3, 0.0, True, 0.05772),
     ],
 )
 def test_click_probability(
@@ -112,7 +112,7 @@ def test_click_probability_falls_with_every_obstacle(
     quality: float, position: int, hours: float, satisfied: bool
 ) -> None:
     p = click_probability(quality, position, hours, satisfied)
-    assert 0 < p <= 0.626
+    assert 0 < p <= 0.706
     assert p <= click_probability(1.0, position, hours, satisfied)
     assert p <= click_probability(quality, position, 0.0, satisfied)
     assert p <= click_probability(quality, position, hours, False)
@@ -122,18 +122,18 @@ def test_click_probability_falls_with_every_obstacle(
 def test_true_click_probability_is_position_one_at_the_visit() -> None:
     basket = Basket.of(PLAIN, [BRAEBURN])
     queries = ["braeburn apples", "braeburn apple", "fuji apples", "zzz"]
-    # 0.006 + 0.62 · (1, 0.8, 0.08, 0)
-    expected = [0.626, 0.502, 0.0556, 0.006]
+    # 0.006 + 0.7 · (1, 0.8, 0.08, 0)
+    expected = [0.706, 0.566, 0.062, 0.006]
     assert true_click_probability(queries, basket, SEED) == pytest.approx(expected)
 
 
 def test_true_click_means_average_over_visits_and_punish_short_lists() -> None:
     visits = {"a": [Basket.of(PLAIN, [BRAEBURN]), Basket.of(PLAIN, [])], "b": [], "c": []}
     lists = {"a": ["braeburn apples", "zzz"], "nobody": ["milk"]}
-    # First visit 0.626 + 0.006, second 0.006 + 0.006; mean 0.322, over ten slots 0.0322.
-    assert true_click_means(lists, visits, SEED) == {"a": pytest.approx(0.0322)}
-    # Only the first slot counts: (0.626 + 0.006) / 2.
-    assert true_click_means(lists, visits, SEED, top=1) == {"a": pytest.approx(0.316)}
+    # First visit 0.706 + 0.006, second 0.006 + 0.006; mean 0.362, over ten slots 0.0362.
+    assert true_click_means(lists, visits, SEED) == {"a": pytest.approx(0.0362)}
+    # Only the first slot counts: (0.706 + 0.006) / 2.
+    assert true_click_means(lists, visits, SEED, top=1) == {"a": pytest.approx(0.356)}
 
 
 def test_baskets_of_users_are_the_days_visits() -> None:

@@ -58,21 +58,21 @@ def rate(rows: pd.DataFrame) -> float:
 def test_clicks_happen_as_often_as_their_probability_says() -> None:
     rows = replay((HIT, MISS, HIT)).impressions
     by_position = {position: part for position, part in rows.groupby("position")}
-    assert rate(by_position[1]) == pytest.approx(0.626, abs=4 * np.sqrt(0.626 * 0.374 / N))
+    assert rate(by_position[1]) == pytest.approx(0.706, abs=4 * np.sqrt(0.706 * 0.294 / N))
     assert rate(by_position[2]) == pytest.approx(0.72 * 0.006, abs=4 * np.sqrt(0.0043 / N))
-    # Position 3 shows the same need: 0.52 · 0.626 = 0.3255 where position 1 was not clicked,
-    # 0.52 · (0.006 + 0.62 · 0.15) = 0.0515 where it was.
+    # Position 3 shows the same need: 0.52 · 0.706 = 0.3671 where position 1 was not clicked,
+    # 0.52 · (0.006 + 0.7 · 0.15) = 0.0577 where it was.
     met = by_position[1].set_index("request_id")["clicked"]
     third = by_position[3].set_index("request_id")["clicked"]
-    error = 4 * np.sqrt(0.3255 * 0.6745 / (0.374 * N))
-    assert third[~met].mean() == pytest.approx(0.3255, abs=error)
-    assert third[met].mean() == pytest.approx(0.0515, abs=4 * np.sqrt(0.0515 * 0.95 / (0.626 * N)))
+    error = 4 * np.sqrt(0.3671 * 0.6329 / (0.294 * N))
+    assert third[~met].mean() == pytest.approx(0.3671, abs=error)
+    assert third[met].mean() == pytest.approx(0.0577, abs=4 * np.sqrt(0.0577 * 0.942 / (0.706 * N)))
 
 
 def test_interest_fades_with_the_hours_until_the_visit() -> None:
-    # 36 hours before: 0.006 + 0.62 / e = 0.2341
+    # 36 hours before: 0.006 + 0.7 / e = 0.2635
     rows = replay((HIT,), hours=36.0).impressions
-    assert rate(rows) == pytest.approx(0.2341, abs=4 * np.sqrt(0.2341 * 0.7659 / N))
+    assert rate(rows) == pytest.approx(0.2635, abs=4 * np.sqrt(0.2635 * 0.7365 / N))
 
 
 def test_a_need_met_in_an_earlier_request_appeals_less_in_a_later_one() -> None:
@@ -82,9 +82,9 @@ def test_a_need_met_in_an_earlier_request_appeals_less_in_a_later_one() -> None:
     rows = replay_clicks(exposures(requests, (HIT,)), requests, baskets, SEED).impressions
     met = rows["clicked"][rows["request_id"].str.endswith("-0")].to_numpy()
     again = rows["clicked"][rows["request_id"].str.endswith("-1")].to_numpy()
-    assert again[~met].mean() == pytest.approx(0.626, abs=4 * np.sqrt(0.234 / (0.374 * N)))
-    # 0.006 + 0.62 · 0.15 = 0.099
-    assert again[met].mean() == pytest.approx(0.099, abs=4 * np.sqrt(0.089 / (0.626 * N)))
+    assert again[~met].mean() == pytest.approx(0.706, abs=4 * np.sqrt(0.208 / (0.294 * N)))
+    # 0.006 + 0.7 · 0.15 = 0.111
+    assert again[met].mean() == pytest.approx(0.111, abs=4 * np.sqrt(0.0987 / (0.706 * N)))
 
 
 def test_arms_share_their_random_numbers() -> None:

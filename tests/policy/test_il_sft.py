@@ -30,14 +30,14 @@ def test_the_loss_is_the_cross_entropy_of_the_target_tokens_alone(
     for sample in samples:
         prompt = tokenizer(sample.prompt)["input_ids"]
         target = tokenizer("<sep>".join(sample.reference) + "<eos>")["input_ids"]
-        with torch.no_grad():
-            logits = model(torch.tensor([prompt + target])).logits[0]
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):  # as in training
+            logits = model(torch.tensor([prompt + target])).logits[0].float()
         for t, token in enumerate(target):
             losses.append(-logits[len(prompt) + t - 1].log_softmax(-1)[token].item())
     assert len(losses) == 5 + 2 + 7 + 4
     config = SftConfig(max_steps=1, batch_size=4)
     [entry] = train_il_sft(model, tokenizer, samples, config, seed=0)
-    assert entry["loss"] == pytest.approx(sum(losses) / len(losses), abs=1e-5)
+    assert entry["loss"] == pytest.approx(sum(losses) / len(losses), abs=1e-3)
 
 
 def test_the_model_learns_which_list_belongs_to_which_prompt(
