@@ -23,7 +23,7 @@ from tenacity import (
 
 from aigq_tasks.errors import AigqError
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 1.0
 PAGE = 100
 FINISHED = ("success", "failed")
 Reprocess = Literal["completed", "failed"]

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -15,7 +16,7 @@ from aigq_tasks.stages.context import Context
 from aigq_tasks.storage.canonical import to_json
 from aigq_tasks.storage.ledger import Entry
 from aigq_tasks.storage.manifests import Manifest
-from aigq_tasks.storage.objects import sha256
+from aigq_tasks.storage.objects import ObjectStore, sha256
 from aigq_tasks.storage.tables import from_parquet
 
 BEHAVIOUR_TABLES = ("searches", "item_clicks", "hint_impressions", "late_clicks")
@@ -25,11 +26,15 @@ def need(ctx: Context, stage: str, day: date) -> Manifest:
     """The head manifest of a stage's day; AigqError names the command that makes it."""
     manifest = ctx.manifests.head(stage, day)
     if manifest is None:
-        raise AigqError(
-            f"{stage} of {day} is missing: run 'aigq {stage} --day {day}' first "
-            "(or 'aigq demo', which runs all days in order)"
-        )
+        raise _missing(stage, day)
     return manifest
+
+
+def _missing(stage: str, day: date) -> AigqError:
+    return AigqError(
+        f"{stage} of {day} is missing: run 'aigq {stage} --day {day}' first "
+        "(or 'aigq demo', which runs all days in order)"
+    )
 
 
 def blob(ctx: Context, manifest: Manifest, name: str) -> bytes:
@@ -105,8 +110,11 @@ def log_window(ctx: Context, last: date, days: int | None = None) -> list[Manife
     wanted = days_between(first, last)
     if not wanted:
         raise AigqError(f"{last} lies before the first log day {first_log_day(ctx)}")
-    with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(lambda day: need(ctx, "market", day), wanted))
+    found = ctx.manifests.heads("market", wanted)
+    missing = next((day for day in wanted if day not in found), None)
+    if missing:
+        raise _missing("market", missing)
+    return [found[day] for day in wanted]
 
 
 def window_digest(manifests: Iterable[Manifest]) -> str:
@@ -122,12 +130,22 @@ def read_logs(
 
     def one(manifest: Manifest) -> dict[str, pd.DataFrame]:
         present = [name for name in tables if f"{name}.parquet" in manifest.outputs]
-        return {name: table(ctx, manifest, name) for name in present}
+        return {
+            name: _log_table(ctx.store, manifest.outputs[f"{name}.parquet"].digest)
+            for name in present
+        }
 
     with ThreadPoolExecutor(8) as pool:
         days = list(pool.map(one, manifests))
     stacked = concat_days(days)
     return {name: stacked.get(name, _none(name)) for name in tables}
+
+
+@lru_cache(maxsize=1024)
+def _log_table(store: ObjectStore, digest: str) -> pd.DataFrame:
+    """A log table of one day, kept for the next stage of this process: the windows of two days
+    share all days but one. Callers stack them, which copies."""
+    return from_parquet(store.get_blob(digest))
 
 
 def _none(name: str) -> pd.DataFrame:

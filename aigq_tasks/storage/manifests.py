@@ -5,6 +5,8 @@ A manifest holds no clock, host or run id: equal inputs, config and version give
 
 import json
 import math
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from typing import Any
@@ -90,6 +92,17 @@ class Manifests:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
+        self._known: dict[str, Manifest] = {}  # manifests never change: each is read once
+
+    def heads(self, stage: str, days: Iterable[date]) -> dict[date, Manifest]:
+        """The highest revision of each of the days that the stage has run for; one listing."""
+        wanted = {_folder(stage, day): day for day in days}
+        newest: dict[str, str] = {}
+        for key in self._store.list(f"manifests/{stage}/"):  # in order: the last one is the head
+            newest[key.rpartition("/")[0] + "/"] = key
+        keys = {day: newest[folder] for folder, day in wanted.items() if folder in newest}
+        with ThreadPoolExecutor(8) as pool:
+            return dict(zip(keys, pool.map(self._read, keys.values()), strict=True))
 
     def head(self, stage: str, day: date) -> Manifest | None:
         """The highest revision of a stage's day; None when the stage has not run."""
@@ -118,10 +131,12 @@ class Manifests:
         return Manifest.from_bytes(self._store.get_blob(digest))
 
     def _read(self, key: str) -> Manifest:
-        data = self._store.get(key)
-        if data is None:
-            raise AigqError(f"{key} was listed in S3 but cannot be read: run the stage again")
-        return Manifest.from_bytes(data)
+        if key not in self._known:
+            data = self._store.get(key)
+            if data is None:
+                raise AigqError(f"{key} was listed in S3 but cannot be read: run the stage again")
+            self._known[key] = Manifest.from_bytes(data)
+        return self._known[key]
 
 
 def _folder(stage: str, day: date) -> str:

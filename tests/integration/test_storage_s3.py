@@ -195,6 +195,11 @@ def test_manifest_revisions(store: ObjectStore) -> None:
     ]
     assert manifests.get(first.digest) == first
     assert manifests.head("ctr", date(2017, 11, 7)) is None
+    ctr_2 = manifests.create(Manifest(stage="ctr2", day=DAY))  # its name begins like the other's
+    days = [DAY, date(2017, 11, 7)]
+    assert manifests.heads("ctr", days) == {DAY: replace(first, revision=3)}
+    assert manifests.heads("ctr2", days) == {DAY: ctr_2}
+    assert manifests.heads("gate", days) == {}
 
 
 def create(store: ObjectStore, manifest: Manifest) -> Manifest:
