@@ -3,7 +3,8 @@
 For every seed: IL-SFT from the base model, then one IL-GRPO update a day, each judged on that
 day's held-out users against the IL-SFT policy it came from. Samples and click models are those of
 the released days, so the seeds differ in nothing but the training. Each step is a stage of its
-own name: the study resumes where it stopped, and no release ever refers to it.
+own name: the study resumes where it stopped, and no release ever refers to it. The seed of the
+settings needs no training: it is the one that was released.
 """
 
 from collections.abc import Sequence
@@ -91,9 +92,25 @@ def study(ctx: Context, last: date, seeds: Sequence[int], out: Path) -> None:
     AigqError if a day has no samples, click model or release yet."""
     preflight(("s3",), ctx)
     first = ctx.settings.bootstrap_day + timedelta(days=1)
-    scores = pd.concat([_one_seed(ctx, days_between(first, last), seed) for seed in seeds])
+    days = days_between(first, last)
+    released = ctx.settings.policy.seed
+    scores = pd.concat(
+        _released(ctx, days) if seed == released else _one_seed(ctx, days, seed) for seed in seeds
+    )
     out.write_text(report(scores, ctx.settings.seed))
     print(f"study written to {out}")
+
+
+def _released(ctx: Context, days: Sequence[date]) -> pd.DataFrame:
+    """The scores of the released days themselves; a rejected challenger counts as it was."""
+    frames = [
+        table(ctx, need(ctx, "evaluate", day), "scores").assign(
+            seed=ctx.settings.policy.seed, day=day.isoformat()
+        )
+        for day in days
+    ]
+    scores = pd.concat(frames)
+    return scores[scores["arm"].isin(["challenger", "sft"])]
 
 
 def _one_seed(ctx: Context, days: Sequence[date], seed: int) -> pd.DataFrame:
