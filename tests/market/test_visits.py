@@ -197,9 +197,9 @@ def test_requests_precede_their_visit_by_up_to_two_days() -> None:
     numbers = nth.groupby(mine["visit_id"]).agg(sorted)
     assert sorted(numbers.index) == sorted(visits["visit_id"])
     assert all(row == list(range(len(row))) for row in numbers)
-    # 1 + Poisson(4.5) a visit: variance 4.5.
+    # 1 + Poisson(6.5) a visit: variance 6.5.
     mean = len(mine) / len(visits)
-    assert mean == pytest.approx(5.5, abs=4 * np.sqrt(4.5 / len(visits)))
+    assert mean == pytest.approx(7.5, abs=4 * np.sqrt(6.5 / len(visits)))
 
 
 def test_requests_are_of_their_day_and_in_order() -> None:

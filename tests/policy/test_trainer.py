@@ -48,7 +48,7 @@ def warm(policy: Any, prompts: list[str]) -> Callable[[], tuple[Any, Any]]:
 
     def build() -> tuple[Any, Any]:
         model, tokenizer = policy()
-        train_il_sft(model, tokenizer, seen, SftConfig(epochs=4, learning_rate=5e-3), seed=0)
+        train_il_sft(model, tokenizer, seen, SftConfig(epochs=6, learning_rate=5e-3), seed=0)
         return model, tokenizer
 
     return build
