@@ -19,7 +19,18 @@ from aigq_tasks.errors import AigqError, OutsideTheLog
 if TYPE_CHECKING:
     from aigq_tasks.stages.context import Context
 
-STAGES = ("market", "ctr", "recall", "samples", "policy", "evaluate", "gate", "u2q", "publish")
+STAGES = (
+    "market",
+    "ctr",
+    "recall",
+    "samples",
+    "policy",
+    "evaluate",
+    "gate",
+    "u2q",
+    "x2q",
+    "publish",
+)
 OUTSIDE_THE_LOG = 99
 
 app = typer.Typer(
@@ -29,7 +40,7 @@ app = typer.Typer(
     help=__doc__,
     rich_markup_mode="markdown",
 )
-bootstrap_app = typer.Typer(no_args_is_help=True, help="Day zero, in four steps (or `all`).")
+bootstrap_app = typer.Typer(no_args_is_help=True, help="Day zero, step by step (or `all`).")
 app.add_typer(bootstrap_app, name="bootstrap")
 
 
@@ -123,8 +134,16 @@ def u2q(day: Day) -> None:
 
 
 @app.command(rich_help_panel="Daily stages")
+def x2q(day: Day) -> None:
+    """Let AIGQ-Think reason over the day's users and rebuild the trigger→query index."""
+    from aigq_tasks.stages.x2q import X2qStage
+
+    _run(X2qStage(), day)
+
+
+@app.command(rich_help_panel="Daily stages")
 def publish(day: Day) -> None:
-    """Load u2q into Valkey and append the day's release to the ledger."""
+    """Load u2q and x2q into Valkey and append the day's release to the ledger."""
     from aigq_tasks.stages.publish import publish as publish_day
 
     publish_day(_context(), day)
@@ -143,12 +162,15 @@ def _step(name: str, summary: str) -> None:
 _step("history", "Land the searches and item clicks of the months before the launch.")
 _step("launch", "Release 1: recall sources only.")
 _step("stack", "Show hints for some days, train a click model: release 2.")
-_step("policy", "IL-SFT from the base model on what the stack ranked: release 3.")
+_step("sessions", "More days under that stack, for the policies to learn from.")
+_step("direct", "IL-SFT of AIGQ-Direct from the base model, and its first u2q lists.")
+_step("think", "IL-SFT of AIGQ-Think from the base model, and its first x2q index.")
+_step("release", "Release 3: recall, click model, both policies, u2q and x2q.")
 
 
 @bootstrap_app.command("all")
 def bootstrap_all(day: Day) -> None:
-    """The four steps, one after the other."""
+    """All steps, one after the other."""
     from aigq_tasks.stages.bootstrap import STEPS, bootstrap
 
     for step in STEPS:
@@ -167,6 +189,22 @@ def hints(
     from aigq_tasks.stages.show import print_hints
 
     print_hints(_context(), user, day)
+
+
+@app.command("x2q-lookup", rich_help_panel="Look")
+def x2q_lookup(
+    trigger: Annotated[
+        list[str], typer.Option("--trigger", help="A query or an item's text; may be repeated.")
+    ],
+    day: Annotated[
+        date | None,
+        typer.Option("--day", parser=_day, help="The day served (default: the newest release)."),
+    ] = None,
+) -> None:
+    """Print the queries that a trigger leads to in the current release."""
+    from aigq_tasks.stages.show import print_lookup
+
+    print_lookup(_context(), trigger, day)
 
 
 @app.command(rich_help_panel="Look")

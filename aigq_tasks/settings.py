@@ -129,7 +129,6 @@ class ThinkSettings(Section):
 class GenerationSettings(Section):
     list_length: int = Field(30, description="queries per user in u2q and in the evaluation")
     batch_size: int = 128
-    max_query_tokens: int = 16
 
 
 class GateSettings(Section):

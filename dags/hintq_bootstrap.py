@@ -3,7 +3,7 @@
 from _stage import reason, stage
 from airflow.sdk import DAG, Param, chain
 
-STEPS = ("history", "launch", "stack", "policy")  # `aigq bootstrap STEP`, in this order
+STEPS = ("history", "launch", "stack", "sessions", "direct", "think", "release")
 
 with DAG(
     "hintq_bootstrap",
@@ -11,7 +11,7 @@ with DAG(
     schedule=None,
     catchup=False,
     max_active_runs=1,
-    max_active_tasks=1,
+    max_active_tasks=2,
     tags=["aigq", "bootstrap"],
     doc_md=__doc__
     + """
@@ -29,4 +29,5 @@ does nothing, and a bootstrap never replaces a newer release.
         "reason": reason("bootstrap"),
     },
 ) as dag:
-    chain(*(stage(step, command=f"bootstrap {step}", day="params.day") for step in STEPS))
+    steps = {step: stage(step, command=f"bootstrap {step}", day="params.day") for step in STEPS}
+    chain(*(steps[step] for step in STEPS[:4]), [steps["direct"], steps["think"]], steps["release"])

@@ -25,7 +25,8 @@ with DAG(
 * **learn:** `market` → `ctr`, `recall`, `samples` → `policy` → `evaluate` → `gate`: a candidate
   is trained and judged.
 * **release:** `u2q` → `publish`: its queries are cached, and one ledger entry makes it live, or
-  records why not.
+  records why not. `x2q`: AIGQ-Think reasons over the day's users; what leads to what becomes an
+  index of the release.
 * **Run for D** sees only events before the end of D. Its release serves D + 1.
 * **Backfill:** reprocess *completed* or *failed*. The days run one after the other.
 * **Again:** a stage whose inputs and settings did not change does nothing.
@@ -55,6 +56,7 @@ with DAG(
         gate = stage("gate", command="gate", day=DAY)
     with TaskGroup("release", prefix_group_id=False, tooltip="Cache the queries and go live"):
         u2q = stage("u2q", command="u2q", day=DAY)
+        x2q = stage("x2q", command="x2q", day=DAY)
         publish = stage(
             "publish", command="publish", day=DAY, depends_on_past=True, outlets=RELEASE
         )
@@ -62,5 +64,6 @@ with DAG(
     market >> [ctr, recall, samples]
     [ctr, samples] >> policy
     policy >> evaluate >> gate >> u2q >> publish
-    recall >> publish
+    ctr >> x2q
+    [recall, x2q] >> publish
     market >> publish  # wait_for_downstream looks one arrow far: publish is what market waits for

@@ -1,7 +1,8 @@
 """A small OpenAI-compatible chat server: `python chat_server.py PORT [DIES_AFTER_N_QUESTIONS]`.
 
-It answers with the words of the user message as {"queries": [...]}. The model's name asks for
-the ways in which servers misbehave; GET /asked tells how many questions came in.
+It answers by the task that names the JSON schema: candidates are the words of the user message,
+the judge keeps query 1, all of query 1 follows from line 1. The model's name asks for the ways in
+which servers misbehave; GET /asked tells how many questions came in.
 """
 
 import asyncio
@@ -43,7 +44,12 @@ async def chat(body: dict[str, Any]) -> Any:
         return JSONResponse({"error": {"message": "no such model"}}, 404)
     if 0 < DIES_AFTER < sum(asked.values()):
         os._exit(1)
-    text = json.dumps({"queries": question.split()})
+    answers = {
+        "candidates": {"queries": question.split()},
+        "judge": {"keep": [1]},
+        "explain": {"interests": [{"why": "Line one!", "history": [1], "queries": [1]}]},
+    }
+    text = json.dumps(answers[body["response_format"]["json_schema"]["name"]])
     if model == "babbles" or (model == "stutters" and nth == 1):
         text = "Sure! Here you are: " + text
     words = len(question.split())

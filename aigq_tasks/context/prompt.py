@@ -48,6 +48,24 @@ class HistoryLine:
         return f"{days_ago_token(self.days_ago)}{KINDS[self.kind]}{again}{self.content}"
 
 
+@dataclass(frozen=True)
+class Shopper:
+    """What is known of a user at some moment: profile words ("" if none) and history lines,
+    oldest first. Whoever names a line counts from 1."""
+
+    user_id: str
+    profile: str
+    lines: tuple[HistoryLine, ...]
+
+    def prompt(self) -> str:
+        """The prompt of AIGQ-Direct."""
+        return render_prompt(self.profile, self.lines)
+
+    def think_prompt(self) -> str:
+        """The prompt of AIGQ-Think."""
+        return render_think_prompt(self.profile, self.lines)
+
+
 def history_lines(
     times: Iterable[np.datetime64],
     kinds: Iterable[str],
@@ -126,6 +144,12 @@ class Histories:
             return []
         times, kinds, contents = self.groups[user]
         return history_lines(times, kinds, contents, now, limit)
+
+    def shopper(
+        self, user: str, profile: str, now: datetime | np.datetime64, limit: int
+    ) -> Shopper:
+        """The user as known before `now`."""
+        return Shopper(user, profile, tuple(self.lines(user, now, limit)))
 
     def users(self) -> Iterator[str]:
         return iter(self.groups)

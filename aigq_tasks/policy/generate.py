@@ -14,6 +14,7 @@ from rich.progress import track
 from aigq_tasks.context.queries import normalize
 from aigq_tasks.policy.cache import shared_prefill, with_room
 from aigq_tasks.policy.parse import ListFormat, ParsedList, parse_completions
+from aigq_tasks.policy.training import MAX_QUERY_TOKENS
 
 
 class Sampling(NamedTuple):
@@ -52,7 +53,7 @@ def generate_lists(
     batch_size: int = 128,
     *,
     exactly_k: bool = True,
-    max_query_tokens: int = 16,
+    max_query_tokens: int = MAX_QUERY_TOKENS,
     progress: bool = False,
 ) -> list[ParsedList]:
     """One list of up to k queries per prompt, in the order of the prompts (see `ListRules`).
@@ -171,7 +172,7 @@ class ListRules:
         rows: int,
         k: int,
         exactly_k: bool,
-        max_query_tokens: int,
+        max_query_tokens: int = MAX_QUERY_TOKENS,
     ) -> None:
         self.fmt, self.spelling = fmt, spelling
         self.k, self.exactly_k, self.max_query_tokens = k, exactly_k, max_query_tokens

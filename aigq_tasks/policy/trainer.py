@@ -67,6 +67,11 @@ class ILGRPOTrainer(GRPOTrainer):
             processing_class=processing_class,
             callbacks=callbacks,
         )
+        if config.rollout_rules and not self._rollouts_are_own:
+            raise AigqError(
+                "rollouts of vLLM, DeepSpeed and FSDP know no rules: "
+                "set policy.grpo.rollout_rules to false"
+            )
         self._format = ListFormat.of(processing_class)
         self._spelling = Spelling.of(
             self.accelerator.unwrap_model(self.model), processing_class, self._format
@@ -126,7 +131,7 @@ class ILGRPOTrainer(GRPOTrainer):
         has_tool_images: bool = False,
     ) -> tuple[list[list[int]], Any]:
         """Rollouts with one prefill per prompt, where the weights are whole in this process."""
-        if self.use_vllm or self.is_deepspeed_enabled or self.is_fsdp_enabled:
+        if not self._rollouts_are_own:
             rollouts: tuple[list[list[int]], Any] = super()._generate_single_turn(  # type: ignore[no-untyped-call]
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
             )
@@ -142,15 +147,14 @@ class ILGRPOTrainer(GRPOTrainer):
         )
         return written, None
 
+    @property
+    def _rollouts_are_own(self) -> bool:
+        """Whether this process holds the whole weights, so that it can write the rollouts."""
+        return not (self.use_vllm or self.is_deepspeed_enabled or self.is_fsdp_enabled)
+
     def _rules(self, rows: int) -> ListRules:
-        config = self.config
         return ListRules(
-            self._format,
-            self._spelling,
-            rows,
-            config.list_length,
-            exactly_k=False,
-            max_query_tokens=config.max_query_tokens,
+            self._format, self._spelling, rows, self.config.list_length, exactly_k=False
         )
 
     def _get_per_token_logps_and_entropies(

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aigq_tasks.policy.rewards import RewardConfig
 
+MAX_QUERY_TOKENS = 16  # under the rules of served lists a query ends by then
+
 History = list[dict[str, float]]  # one entry per optimizer step; no clock time in it
 
 
@@ -54,7 +56,6 @@ class GrpoConfig(BaseModel):
     rollout_rules: bool = Field(
         True, description="rollouts obey the rules of served lists (no repeat, no empty query)"
     )
-    max_query_tokens: int = Field(16, description="under the rules a query ends by then")
     sequence_weight: float = Field(0.5, description="λ of Eq 11")
     advantage_clip: float = 5.0
     reward: RewardConfig = RewardConfig()
@@ -74,7 +75,7 @@ class ThinkLimits(BaseModel):
     triggers: int = Field(3, ge=1, description="history lines per interest")
     queries: int = Field(8, ge=1, description="queries per interest")
     rationale_tokens: int = Field(12, ge=1)
-    query_tokens: int = Field(16, ge=1)
+    query_tokens: int = Field(MAX_QUERY_TOKENS, ge=1)
 
     @property
     def max_new_tokens(self) -> int:

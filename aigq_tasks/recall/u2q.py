@@ -9,16 +9,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import pandas as pd
 from valkey import Valkey
 
 from aigq_tasks.context.queries import normalize
 from aigq_tasks.recall import versions
-from aigq_tasks.storage.tables import from_parquet, to_parquet
 
-FILE = "u2q.parquet"
 SPACE = "u2q"
 
 
@@ -39,14 +37,6 @@ class U2qSource:
         for user, query, score in zip(best["user_id"], best["query"], best["score"], strict=True):
             recalled[user].append((query, score))
         return recalled
-
-    def to_files(self) -> dict[str, bytes]:
-        """{file name: bytes}; equal entries give equal bytes."""
-        return {FILE: to_parquet(self.entries)}
-
-    @classmethod
-    def from_files(cls, files: dict[str, bytes]) -> Self:
-        return cls(from_parquet(files[FILE]))
 
 
 @dataclass(frozen=True)

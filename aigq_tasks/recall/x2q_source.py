@@ -3,15 +3,13 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import pandas as pd
 from valkey import Valkey
 
 from aigq_tasks.recall import versions
-from aigq_tasks.storage.tables import from_parquet, to_parquet
 
-FILE = "x2q.parquet"
 SPACE = "x2q"
 RECENT = 10  # distinct contents of a user, the latest, that trigger queries
 
@@ -45,14 +43,6 @@ class X2qSource:
             top = rows.head(k)
             recalled[str(user)] = list(zip(top["query"], top["score"], strict=True))
         return recalled
-
-    def to_files(self) -> dict[str, bytes]:
-        """{file name: bytes}; equal entries give equal bytes."""
-        return {FILE: to_parquet(self.entries)}
-
-    @classmethod
-    def from_files(cls, files: dict[str, bytes]) -> Self:
-        return cls(from_parquet(files[FILE]))
 
 
 def load(client: Valkey, version: str, entries: pd.DataFrame, ttl_days: float) -> int:

@@ -7,6 +7,7 @@ expressions.
 
 import ibis
 import ibis.expr.types as ir
+import pandas as pd
 
 CLICKED, SEARCHED, RANKED, GENERATED = range(4)  # tiers, from feedback to guesses
 
@@ -51,6 +52,12 @@ def rerank(candidates: ir.Table, size: int) -> ir.Table:
     ranked = best.mutate(rank=ibis.row_number().over(order) + 1)
     kept = ranked.filter(ranked.rank <= size).select("session_id", "rank", "query", "tier")
     return kept.order_by(["session_id", "rank"])
+
+
+def label_lists(candidates: ir.Table, size: int) -> dict[str, pd.DataFrame]:
+    """session_id -> query, tier: `rerank`, executed; a session without a label is missing."""
+    ranked = rerank(candidates, size).to_pandas()
+    return dict(list(ranked.groupby("session_id", sort=False)[["query", "tier"]]))
 
 
 def normalized(text: ir.StringColumn) -> ir.StringColumn:

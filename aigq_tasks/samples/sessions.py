@@ -5,6 +5,8 @@ what happened in it becomes labels. Tables are those of the canonical log (`logs
 day.
 """
 
+from collections.abc import Set
+
 import ibis
 import ibis.expr.types as ir
 
@@ -32,3 +34,9 @@ def think_sessions(
     )
     kept = days.filter(days.feedback)
     return kept.mutate(session_id=kept.user_id + "|" + day).select(*COLUMNS)
+
+
+def kept_sessions(sessions: ir.Table, held_out: Set[str]) -> ir.Table:
+    """The sessions of the users who are not held out, in order of (time, session_id)."""
+    kept = sessions.filter(sessions.user_id.notin(sorted(held_out))) if held_out else sessions
+    return kept.order_by(["time", "session_id"])

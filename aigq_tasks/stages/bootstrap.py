@@ -1,25 +1,25 @@
-"""Day zero, in four steps: history, launch, stack, policy.
+"""Day zero, in seven steps.
 
-history  searches and item clicks of the months before the launch of hints
-launch   release 1: recall sources only, ranked by fused reciprocal rank
-stack    hints are shown for some days; a click model is trained: release 2
-policy   more days under that stack; IL-SFT from the base model distils what it ranked and what
-         was clicked: release 3, which the daily loop continues from
+history   searches and item clicks of the months before the launch of hints
+launch    release 1: recall sources only, ranked by fused reciprocal rank
+stack     hints are shown for some days; a click model is trained: release 2
+sessions  more days under that stack, which the policies learn from
+direct    IL-SFT of AIGQ-Direct from the base model, and its first u2q lists
+think     IL-SFT of AIGQ-Think from the base model, and its first x2q index
+release   release 3 with all of it, which the daily loop continues from
 """
 
 from datetime import date, timedelta
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from rich.progress import track
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.stages.categories import CategoriesStage
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.ctr import CtrStage
+from aigq_tasks.stages.generation import generation_config
 from aigq_tasks.stages.market import MarketStage
-from aigq_tasks.stages.policy import policy_samples
 from aigq_tasks.stages.publish import publisher, reason
 from aigq_tasks.stages.reading import (
     days_between,
@@ -30,19 +30,20 @@ from aigq_tasks.stages.reading import (
     need,
     release_digest,
     stack_day,
-    table,
     window_digest,
 )
 from aigq_tasks.stages.recall import RecallStage
 from aigq_tasks.stages.release import publish_release
 from aigq_tasks.stages.runner import StageOutput, preflight, run_stage
 from aigq_tasks.stages.samples import SamplesStage
-from aigq_tasks.stages.u2q import build_u2q, generation_config
-from aigq_tasks.storage.canonical import to_json
+from aigq_tasks.stages.sft import SftStage, ThinkSftStage, bootstrap_days
+from aigq_tasks.stages.think_samples import ThinkSamplesStage
+from aigq_tasks.stages.u2q import build_u2q
+from aigq_tasks.stages.x2q import X2qStage
 from aigq_tasks.storage.ledger import Entry
 from aigq_tasks.storage.manifests import Manifest
 
-STEPS = ("history", "launch", "stack", "policy")
+STEPS = ("history", "launch", "stack", "sessions", "direct", "think", "release")
 
 
 def bootstrap(ctx: Context, day: date, step: str) -> None:
@@ -53,7 +54,8 @@ def bootstrap(ctx: Context, day: date, step: str) -> None:
             "set bootstrap_day (AIGQ_BOOTSTRAP_DAY) to start from another day"
         )
     preflight(("s3", "mlflow", "valkey"), ctx)
-    {"history": _history, "launch": _launch, "stack": _stack, "policy": _policy}[step](ctx, day)
+    steps = (_history, _launch, _stack, _sessions, _direct, _think, _first_release)
+    dict(zip(STEPS, steps, strict=True))[step](ctx, day)
 
 
 def _history(ctx: Context, day: date) -> None:
@@ -82,14 +84,30 @@ def _stack(ctx: Context, day: date) -> None:
     _release(ctx, last, made, live_entry(ctx, last))
 
 
-def _policy(ctx: Context, day: date) -> None:
-    first = stack_day(ctx) + timedelta(days=1)
-    _land(ctx, first, day)
-    for past in days_between(first, day):
+def _sessions(ctx: Context, day: date) -> None:
+    _land(ctx, bootstrap_days(ctx, day)[0], day)
+    run_stage(RecallStage(), ctx, day)
+    run_stage(CtrStage(), ctx, day)
+
+
+def _direct(ctx: Context, day: date) -> None:
+    for past in bootstrap_days(ctx, day):
         run_stage(SamplesStage(holdout=0.0), ctx, past)  # no gate judges these days
-    made = {"recall": run_stage(RecallStage(), ctx, day), "ctr": run_stage(CtrStage(), ctx, day)}
-    made["direct"] = made["sft"] = run_stage(SftStage(), ctx, day)
-    made["u2q"] = run_stage(FirstU2qStage(), ctx, day)
+    run_stage(SftStage(), ctx, day)
+    run_stage(FirstU2qStage(), ctx, day)
+
+
+def _think(ctx: Context, day: date) -> None:
+    for past in bootstrap_days(ctx, day):
+        run_stage(ThinkSamplesStage(holdout=0.0), ctx, past)
+    run_stage(ThinkSftStage(), ctx, day)
+    run_stage(FirstX2qStage(), ctx, day)
+
+
+def _first_release(ctx: Context, day: date) -> None:
+    made = {name: need(ctx, name, day) for name in ("recall", "ctr", "u2q", "x2q")}
+    made["direct"] = made["sft"] = need(ctx, "sft", day)
+    made["think"] = need(ctx, "think-sft", day)
     _release(ctx, day, made, live_entry(ctx, day))
 
 
@@ -116,54 +134,6 @@ def _release(ctx: Context, day: date, made: dict[str, Manifest], parent: Entry |
     publish_release(ctx, entry)
 
 
-class SftStage:
-    """IL-SFT (Eq 5-6) from the backbone on the sessions of the bootstrap days."""
-
-    name = "sft"
-    needs: tuple[str, ...] = ("s3", "mlflow")
-
-    def inputs(self, ctx: Context, day: date) -> dict[str, str]:
-        days = _sample_days(ctx, day)
-        return {"samples": window_digest(need(ctx, "samples", past) for past in days)}
-
-    def config(self, ctx: Context) -> dict[str, Any]:
-        policy = ctx.settings.policy
-        return {
-            "backbone": policy.backbone,
-            "seed": policy.seed,
-            "threads": policy.threads,
-            "samples": ctx.settings.samples.bootstrap_samples,
-            **policy.sft.model_dump(),
-        }
-
-    def compute(self, ctx: Context, day: date) -> StageOutput:
-        from aigq_tasks.policy.backbone import load_backbone, make_deterministic, save_policy
-        from aigq_tasks.policy.il_sft import train_il_sft
-
-        policy = ctx.settings.policy
-        make_deterministic(policy.seed, policy.threads)
-        days = [
-            table(ctx, need(ctx, "samples", past), "samples") for past in _sample_days(ctx, day)
-        ]
-        rows = pd.concat(days, ignore_index=True).tail(ctx.settings.samples.bootstrap_samples)
-        network, tokenizer = load_backbone(policy.backbone)
-        history = train_il_sft(network, tokenizer, policy_samples(rows), policy.sft, policy.seed)
-        losses = [step["loss"] for step in history if "loss" in step]
-        metrics: dict[str, float | str] = {
-            "samples": float(len(rows)),
-            "steps": float(len(losses)),
-            "loss_first": round(float(np.mean(losses[:10])), 6),
-            "loss_last": round(float(np.mean(losses[-10:])), 6),
-            "backbone": policy.backbone,
-        }
-        output = save_policy(network, tokenizer) | {"history.json": to_json(history)}
-        return StageOutput(files=output, metrics=metrics)
-
-
-def _sample_days(ctx: Context, day: date) -> list[date]:
-    return days_between(stack_day(ctx) + timedelta(days=1), day)
-
-
 class FirstU2qStage:
     """The first u2q cache: no gate has spoken yet, the IL-SFT policy writes it."""
 
@@ -182,3 +152,10 @@ class FirstU2qStage:
 
     def compute(self, ctx: Context, day: date) -> StageOutput:
         return build_u2q(ctx, day, need(ctx, "sft", day), None)
+
+
+class FirstX2qStage(X2qStage):
+    """The first x2q index: the IL-SFT policy that no release serves yet reasons."""
+
+    def think(self, ctx: Context, day: date) -> Manifest:
+        return need(ctx, ThinkSftStage.name, day)

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aigq_tasks.context.prompt import Histories
+from aigq_tasks.context.prompt import Shopper
 from aigq_tasks.logs.behaviours import hint_clicks
 from aigq_tasks.samples.holdout import held_out
 from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.generation import generate, prompts_at
+from aigq_tasks.stages.generation import generate, generate_reasoned, generation_config, shoppers_at
 from aigq_tasks.stages.reading import (
     BEHAVIOUR_TABLES,
     live_entry,
@@ -34,7 +34,6 @@ from aigq_tasks.stages.reading import (
 )
 from aigq_tasks.stages.runner import StageOutput
 from aigq_tasks.stages.serving import classic_sources, classifier
-from aigq_tasks.stages.u2q import generation_config
 from aigq_tasks.storage.canonical import to_json
 from aigq_tasks.storage.manifests import Manifest
 from aigq_tasks.storage.tables import to_parquet
@@ -62,6 +61,7 @@ class EvaluateStage:
             "holdout": ctx.settings.samples.holdout,
             "split_seed": ctx.settings.seed,
             "per_source": ctx.settings.recall.per_source,
+            "limits": ctx.settings.think.limits.model_dump(),
         }
 
     def compute(self, ctx: Context, day: date) -> StageOutput:
@@ -73,6 +73,9 @@ class EvaluateStage:
             "sft": model(ctx, entry, "sft"),
         }
         lists, valid = policy_lists(ctx, policies, case)
+        if "think" in entry.models:
+            reasoned = generate_reasoned(ctx, model(ctx, entry, "think"), case.shoppers)
+            lists["think"], valid["think"] = reasoned.lists, reasoned.valid
         scores = score_arms(ctx, day, case, classic_lists(ctx, day, case) | lists, valid)
         results = summarize(scores, ctx.settings.seed)
         metrics = _headline(results)
@@ -89,10 +92,10 @@ class EvaluateStage:
 
 @dataclass(frozen=True)
 class Case:
-    """What a day's evaluation asks: truth per user, prompts, and the history before the day."""
+    """What a day's evaluation asks: the truth per user, and what is known before the day."""
 
     truth: Truth
-    prompts: dict[str, str]
+    shoppers: list[Shopper]
     history: pd.DataFrame
 
 
@@ -106,9 +109,8 @@ def held_out_case(ctx: Context, day: date, everybody: bool = False) -> Case:
         truth = {user: queries for user, queries in truth.items() if user in kept}
     before = log_window(ctx, day - timedelta(days=1))
     history = read_behaviours(ctx, before)
-    users = sorted(truth)
     profiles = read_users(ctx, before[-28:])
-    return Case(truth, prompts_at(ctx, users, profiles, Histories.of(history), day), history)
+    return Case(truth, shoppers_at(ctx, truth, profiles, history, day), history)
 
 
 def truth_of_day(logs: dict[str, pd.DataFrame], day: date) -> Truth:
@@ -130,7 +132,7 @@ def policy_lists(
     """arm -> user -> list, and arm -> user -> was it well-formed; a policy that stands for two
     arms writes once."""
     written = {
-        digest: generate(ctx, manifest, case.prompts)
+        digest: generate(ctx, manifest, case.shoppers)
         for digest, manifest in {m.digest: m for m in policies.values()}.items()
     }
     made = {arm: written[manifest.digest] for arm, manifest in policies.items()}

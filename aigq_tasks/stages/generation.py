@@ -1,17 +1,21 @@
-"""From a stored policy to lists that may be shown: prompts, generation, filters."""
+"""From a stored policy to queries that may be shown: shoppers, generation, filters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from aigq_tasks.context.prompt import Histories, profile_words, render_prompt
+from aigq_tasks.context.prompt import Histories, Shopper, profile_words
 from aigq_tasks.context.queries import is_allowed
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.reading import files
 from aigq_tasks.storage.manifests import Manifest
+
+if TYPE_CHECKING:
+    from aigq_tasks.policy.think import ParsedThink
 
 
 @dataclass(frozen=True)
@@ -24,41 +28,87 @@ class Generated:
     blocked: int
 
 
-def prompts_at(
-    ctx: Context, users: Sequence[str], profiles: pd.DataFrame, histories: Histories, now: date
-) -> dict[str, str]:
-    """user -> prompt from the behaviours before the start of the day `now`."""
-    words = profile_words(profiles)
-    limit = ctx.settings.samples.history_lines
-    moment = np.datetime64(now, "us")
+def generation_config(ctx: Context) -> dict[str, Any]:
+    """The settings that change what a stored policy writes for a shopper."""
     return {
-        user: render_prompt(words.get(user, ""), histories.lines(user, moment, limit))
-        for user in users
+        "seed": ctx.settings.policy.seed,
+        "threads": ctx.settings.policy.threads,
+        "history_lines": ctx.settings.samples.history_lines,
+        "history_days": ctx.settings.market.history_days,
+        **ctx.settings.generation.model_dump(),
     }
 
 
-def generate(ctx: Context, policy: Manifest, prompts: Mapping[str, str]) -> Generated:
-    """Greedy lists of a stored policy for every prompt, filtered: normal form, unique, allowed."""
-    from aigq_tasks.policy.backbone import load_policy, make_deterministic
+def shoppers_at(
+    ctx: Context, users: Iterable[str], profiles: pd.DataFrame, behaviours: pd.DataFrame, now: date
+) -> list[Shopper]:
+    """The users in sorted order, from the behaviours before the start of the day `now`."""
+    words, histories = profile_words(profiles), Histories.of(behaviours)
+    limit, moment = ctx.settings.samples.history_lines, np.datetime64(now, "us")
+    return [
+        histories.shopper(user, words.get(user, ""), moment, limit) for user in sorted(set(users))
+    ]
+
+
+def generate(ctx: Context, policy: Manifest, shoppers: Sequence[Shopper]) -> Generated:
+    """Greedy lists of a stored AIGQ-Direct policy, filtered: normal form, unique, allowed."""
     from aigq_tasks.policy.generate import generate_lists
 
-    settings = ctx.settings
-    make_deterministic(settings.policy.seed, settings.policy.threads)
-    network, tokenizer = load_policy(files(ctx, policy))
-    users = sorted(prompts)
+    settings = ctx.settings.generation
     parsed = generate_lists(
-        network,
-        tokenizer,
-        [prompts[user] for user in users],
-        settings.generation.list_length,
-        batch_size=settings.generation.batch_size,
-        max_query_tokens=settings.generation.max_query_tokens,
+        *_load(ctx, policy),
+        [shopper.prompt() for shopper in shoppers],
+        settings.list_length,
+        batch_size=settings.batch_size,
         progress=True,
     )
+    pairs = zip(shoppers, parsed, strict=True)
+    return _filtered((shopper, written.queries, written.valid) for shopper, written in pairs)
+
+
+def reason(
+    ctx: Context, policy: Manifest, shoppers: Sequence[Shopper]
+) -> "list[tuple[Shopper, ParsedThink]]":
+    """What a stored AIGQ-Think policy writes for each shopper. One without any history is left
+    out: there is nothing to reason from."""
+    from aigq_tasks.policy.think_generate import generate_think
+
+    known = [shopper for shopper in shoppers if shopper.lines]
+    written = generate_think(
+        *_load(ctx, policy),
+        [shopper.think_prompt() for shopper in known],
+        [len(shopper.lines) for shopper in known],
+        ctx.settings.think.limits,
+        ctx.settings.generation.batch_size,
+        progress=True,
+    )
+    return list(zip(known, written, strict=True))
+
+
+def generate_reasoned(ctx: Context, policy: Manifest, shoppers: Sequence[Shopper]) -> Generated:
+    """The queries of all interest points of a shopper, in the order written, as one list."""
+    return _filtered(
+        (
+            shopper,
+            [query for point in parsed.interests.values() for query in point.queries],
+            parsed.valid,
+        )
+        for shopper, parsed in reason(ctx, policy, shoppers)
+    )
+
+
+def _filtered(written: Iterable[tuple[Shopper, Sequence[str], bool]]) -> Generated:
     lists, valid, blocked = {}, {}, 0
-    for user, written in zip(users, parsed, strict=True):
-        queries = list(dict.fromkeys(written.queries))
-        lists[user] = [query for query in queries if is_allowed(query)]
-        valid[user] = written.valid
-        blocked += len(queries) - len(lists[user])
+    for shopper, queries, well_formed in written:
+        distinct = list(dict.fromkeys(queries))
+        lists[shopper.user_id] = [query for query in distinct if is_allowed(query)]
+        valid[shopper.user_id] = well_formed
+        blocked += len(distinct) - len(lists[shopper.user_id])
     return Generated(lists, valid, blocked)
+
+
+def _load(ctx: Context, policy: Manifest) -> tuple[Any, Any]:
+    from aigq_tasks.policy.backbone import load_policy, make_deterministic
+
+    make_deterministic(ctx.settings.policy.seed, ctx.settings.policy.threads)
+    return load_policy(files(ctx, policy))

@@ -11,11 +11,11 @@ from aigq_tasks.stages.release import publish_release
 from aigq_tasks.stages.runner import preflight
 from aigq_tasks.storage.ledger import Entry
 
-DAILY_STAGES = ("market", "ctr", "recall", "samples", "policy", "evaluate", "gate", "u2q")
+DAILY_STAGES = ("market", "ctr", "recall", "samples", "policy", "evaluate", "gate", "u2q", "x2q")
 
 
 def publish(ctx: Context, day: date) -> Entry:
-    """Load the day's u2q cache and append the day's release to the ledger.
+    """Load the day's u2q and x2q and append the day's release to the ledger.
 
     A rejected challenger leaves the parent's policy in place; an insane click model leaves the
     parent's click model. Run again: nothing happens.
@@ -25,7 +25,7 @@ def publish(ctx: Context, day: date) -> Entry:
     verdict = record(ctx, manifests["gate"], "verdict.json")
     parent = live_entry(ctx, day)
     models = dict(parent.models)
-    models |= {"recall": manifests["recall"].digest, "u2q": manifests["u2q"].digest}
+    models |= {stage: manifests[stage].digest for stage in ("recall", "u2q", "x2q")}
     if verdict["accepted"]:
         models["direct"] = manifests["policy"].digest
     if not verdict["ctr_faults"]:

@@ -84,13 +84,16 @@ def load_release_stack(ctx: Context, entry: Entry, day: date) -> ReleaseStack:
 
 
 def recall_sources(ctx: Context, entry: Entry) -> "tuple[Source, ...]":
-    """The release's sources in a fixed order, u2q first once there is one."""
+    """The release's sources in a fixed order, u2q and x2q first once there are any."""
     from aigq_tasks.recall.u2q import U2qSource
+    from aigq_tasks.recall.x2q_source import X2qSource
 
-    classic = tuple(classic_sources(ctx, model(ctx, entry, "recall")).values())
-    if "u2q" not in entry.models:
-        return classic
-    return U2qSource(table(ctx, model(ctx, entry, "u2q"), "u2q")), *classic
+    generated = tuple(
+        source(table(ctx, model(ctx, entry, source.name), source.name))
+        for source in (U2qSource, X2qSource)
+        if source.name in entry.models
+    )
+    return *generated, *classic_sources(ctx, model(ctx, entry, "recall")).values()
 
 
 def classic_sources(ctx: Context, recall: Manifest) -> "dict[str, Source]":

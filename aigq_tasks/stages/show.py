@@ -8,12 +8,13 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from aigq_tasks.context.queries import normalize
 from aigq_tasks.errors import AigqError
 from aigq_tasks.evaluation.intervals import bootstrap_mean_ci, paired_bootstrap
-from aigq_tasks.recall import u2q, versions
+from aigq_tasks.recall import u2q, versions, x2q_source
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.reading import table
-from aigq_tasks.stages.release import u2q_version
+from aigq_tasks.stages.release import index_version
 from aigq_tasks.stages.runner import preflight
 from aigq_tasks.stages.serving import load_release_stack
 from aigq_tasks.storage.ledger import Entry
@@ -24,6 +25,7 @@ COLUMNS = {
     "mean reward": ("policy", "reward"),
     "HR@30": ("evaluate", "challenger/query_hr_30"),
     "HR@30 SFT": ("evaluate", "sft/query_hr_30"),
+    "HR@30 Think": ("evaluate", "think/query_hr_30"),
     "Cate HR@30": ("evaluate", "challenger/cate_hr_30"),
     "true click": ("evaluate", "challenger/true_click"),
     "true click SFT": ("evaluate", "sft/true_click"),
@@ -127,10 +129,7 @@ def markdown(rows: list[dict[str, str]]) -> str:
 
 def print_hints(ctx: Context, user: str, day: date | None) -> None:
     """Print the hints of one user: rank, query, source, score, and the release behind them."""
-    preflight(("s3", "valkey"), ctx)
-    entry = ctx.ledger.current() if day is None else ctx.ledger.live_on(day)
-    if entry is None:
-        raise AigqError("nothing is released yet: run 'aigq demo'")
+    entry = _entry(ctx, day)
     served = day or entry.day + timedelta(days=1)
     ranked = hints_of(ctx, entry, user, served)
     shown = Table("rank", "query", "source", "score", box=None)
@@ -145,10 +144,38 @@ def hints_of(ctx: Context, entry: Entry, user: str, day: date) -> pd.DataFrame:
     """The release's ranking for one user. Its u2q list comes from Valkey, as serving reads it."""
     if "u2q" in entry.models:
         with versions.connect(ctx.settings.valkey.url) as client:
-            cached = u2q.get(client, u2q_version(entry), user)
+            cached = u2q.get(client, index_version(entry, "u2q"), user)
         if cached is None:
             print(f"user {user} has no u2q list in release {entry.number}: other sources only")
     return load_release_stack(ctx, entry, day).rank([user])
+
+
+def print_lookup(ctx: Context, triggers: list[str], day: date | None) -> None:
+    """Print what the release's x2q index holds for each trigger, as serving reads it."""
+    entry = _entry(ctx, day)
+    if "x2q" not in entry.models:
+        raise AigqError(f"release {entry.number} ({entry.day}) has no x2q index")
+    asked = [normalize(trigger) for trigger in triggers]
+    with versions.connect(ctx.settings.valkey.url) as client:
+        found = x2q_source.lookup(client, index_version(entry, "x2q"), asked)
+    shown = Table("trigger", "rank", "query", "score", box=None)
+    for trigger, queries in found.items():
+        for rank, (query, score) in enumerate(queries[:10], 1):
+            shown.add_row(trigger, str(rank), query, f"{score:.4f}")
+        if not queries:
+            shown.add_row(trigger, "-", "not a trigger of this release", "-")
+    console = Console(width=100)
+    console.print(f"release {entry.number} ({entry.day}, {entry.verdict})")
+    console.print(shown)
+
+
+def _entry(ctx: Context, day: date | None) -> Entry:
+    """The release that serves `day`, or the newest."""
+    preflight(("s3", "valkey"), ctx)
+    entry = ctx.ledger.current() if day is None else ctx.ledger.live_on(day)
+    if entry is None:
+        raise AigqError("nothing is released yet: run 'aigq demo'")
+    return entry
 
 
 def _title(entry: Entry, user: str, day: date) -> str:

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 
 from aigq_tasks.evaluation.intervals import bootstrap_mean_ci, paired_bootstrap
-from aigq_tasks.stages.bootstrap import SftStage
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.evaluate import (
     EvaluateStage,
@@ -28,6 +27,7 @@ from aigq_tasks.stages.evaluate import (
 from aigq_tasks.stages.policy import PolicyStage
 from aigq_tasks.stages.reading import days_between, need, table
 from aigq_tasks.stages.runner import StageOutput, preflight, run_stage
+from aigq_tasks.stages.sft import SftStage
 from aigq_tasks.stages.show import markdown
 from aigq_tasks.storage.manifests import Manifest
 from aigq_tasks.storage.tables import to_parquet

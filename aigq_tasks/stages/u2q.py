@@ -3,9 +3,8 @@
 from datetime import date, timedelta
 from typing import Any
 
-from aigq_tasks.context.prompt import Histories
 from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.generation import generate, prompts_at
+from aigq_tasks.stages.generation import generate, generation_config, shoppers_at
 from aigq_tasks.stages.reading import (
     live_entry,
     log_window,
@@ -45,17 +44,6 @@ class U2qStage:
         return build_u2q(ctx, day, serving_policy(ctx, day), old)
 
 
-def generation_config(ctx: Context) -> dict[str, Any]:
-    """The settings that change what a stored policy writes for a prompt."""
-    return {
-        "seed": ctx.settings.policy.seed,
-        "threads": ctx.settings.policy.threads,
-        "history_lines": ctx.settings.samples.history_lines,
-        "history_days": ctx.settings.market.history_days,
-        **ctx.settings.generation.model_dump(),
-    }
-
-
 def serving_policy(ctx: Context, day: date) -> Manifest:
     """The challenger if the gate accepted it, else the policy of the parent release."""
     verdict = record(ctx, need(ctx, "gate", day), "verdict.json")
@@ -70,15 +58,15 @@ def build_u2q(ctx: Context, day: date, policy: Manifest, old: Manifest | None) -
 
     window = log_window(ctx, day)
     users = table(ctx, need(ctx, "market", day), "users")
-    histories = Histories.of(read_behaviours(ctx, window))
-    prompts = prompts_at(ctx, users["user_id"].tolist(), users, histories, day + timedelta(days=1))
-    generated = generate(ctx, policy, prompts)
+    history = read_behaviours(ctx, window)
+    shoppers = shoppers_at(ctx, users["user_id"], users, history, day + timedelta(days=1))
+    generated = generate(ctx, policy, shoppers)
     fresh = u2q.build(generated.lists, day)
     entries = u2q.merge(table(ctx, old, "u2q"), fresh) if old else fresh
     metrics: dict[str, float | str] = {
-        "refreshed_users": float(len(prompts)),
+        "refreshed_users": float(len(shoppers)),
         "users": float(entries["user_id"].nunique()),
         "blocked_queries": float(generated.blocked),
-        "valid_lists": round(sum(generated.valid.values()) / max(1, len(prompts)), 6),
+        "valid_lists": round(sum(generated.valid.values()) / max(1, len(shoppers)), 6),
     }
     return StageOutput(files={"u2q.parquet": to_parquet(entries)}, metrics=metrics)

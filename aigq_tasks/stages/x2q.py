@@ -1,17 +1,15 @@
 """Stage `x2q`: reason over the day's users, and index what leads to what (paper 4.2, Eq 19)."""
 
-from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from aigq_tasks.context.prompt import Histories, HistoryLine, profile_words, render_think_prompt
 from aigq_tasks.context.queries import is_allowed
 from aigq_tasks.recall.x2q_source import RECENT
 from aigq_tasks.stages.context import Context
+from aigq_tasks.stages.generation import generation_config, reason, shoppers_at
 from aigq_tasks.stages.reading import (
-    files,
     live_entry,
     log_window,
     model,
@@ -28,10 +26,12 @@ from aigq_tasks.storage.manifests import Manifest
 from aigq_tasks.storage.tables import to_parquet
 
 if TYPE_CHECKING:
+    from aigq_tasks.context.prompt import Shopper
     from aigq_tasks.policy.think import ParsedThink
 
+    Reasoned = list[tuple[Shopper, ParsedThink]]
+
 VIEW_DAYS = 14  # page views that count for a query's effect
-Lines = Mapping[str, Sequence[HistoryLine]]
 
 
 class X2qStage:
@@ -49,14 +49,9 @@ class X2qStage:
         }
 
     def config(self, ctx: Context) -> dict[str, Any]:
-        settings = ctx.settings
-        return {
-            "threads": settings.policy.threads,
-            "history_lines": settings.samples.history_lines,
-            "history_days": settings.market.history_days,
-            "batch_size": settings.generation.batch_size,
-            "limits": settings.think.limits.model_dump(),
-            **settings.x2q.model_dump(),
+        return generation_config(ctx) | {
+            "limits": ctx.settings.think.limits.model_dump(),
+            **ctx.settings.x2q.model_dump(),
         }
 
     def think(self, ctx: Context, day: date) -> Manifest:
@@ -70,9 +65,9 @@ class X2qStage:
 
         users = table(ctx, need(ctx, "market", day), "users")
         history = read_behaviours(ctx, log_window(ctx, day))
-        lines = lines_at(ctx, users["user_id"], history, day + timedelta(days=1))
-        written = reason(ctx, self.think(ctx, day), users, lines)
-        ties = ties_of(written, lines)
+        shoppers = shoppers_at(ctx, users["user_id"], users, history, day + timedelta(days=1))
+        reasoned = reason(ctx, self.think(ctx, day), shoppers)
+        ties = ties_of(reasoned)
         scorer = ctr_scorer(
             ctx, live_entry(ctx, day), need(ctx, "ctr", day), day + timedelta(days=1)
         )
@@ -80,7 +75,7 @@ class X2qStage:
         entries: pd.DataFrame = x2q_entries(
             ibis.memtable(ties), ibis.memtable(signals), ctx.settings.x2q
         ).to_pandas()
-        metrics = _metrics(entries, written, lines) | self._churn(ctx, day, entries)
+        metrics = _metrics(entries, reasoned) | self._churn(ctx, day, entries)
         return StageOutput(files={"x2q.parquet": to_parquet(entries)}, metrics=metrics)
 
     def _churn(self, ctx: Context, day: date, entries: pd.DataFrame) -> dict[str, float]:
@@ -93,42 +88,12 @@ class X2qStage:
         return {"churn": round(1 - kept / max(1, len(old)), 6)}
 
 
-def lines_at(ctx: Context, users: pd.Series, history: pd.DataFrame, now: date) -> Lines:
-    """user -> history lines before the start of the day `now`; only users who have any."""
-    histories, limit = Histories.of(history), ctx.settings.samples.history_lines
-    found = {str(user): histories.lines(user, pd.Timestamp(now), limit) for user in users}
-    return {user: lines for user, lines in sorted(found.items()) if lines}
-
-
-def reason(
-    ctx: Context, think: Manifest, profiles: pd.DataFrame, lines: Lines
-) -> "dict[str, ParsedThink]":
-    """user -> what the stored Think policy writes for the user's history lines."""
-    from aigq_tasks.policy.backbone import load_policy, make_deterministic
-    from aigq_tasks.policy.think_generate import generate_think
-
-    settings = ctx.settings
-    make_deterministic(settings.policy.seed, settings.policy.threads)
-    network, tokenizer = load_policy(files(ctx, think))
-    words = profile_words(profiles)
-    written = generate_think(
-        network,
-        tokenizer,
-        [render_think_prompt(words.get(user, ""), own) for user, own in lines.items()],
-        [len(own) for own in lines.values()],
-        settings.think.limits,
-        settings.generation.batch_size,
-        progress=True,
-    )
-    return dict(zip(lines, written, strict=True))
-
-
-def ties_of(written: "Mapping[str, ParsedThink]", lines: Lines) -> pd.DataFrame:
+def ties_of(reasoned: "Reasoned") -> pd.DataFrame:
     """user_id, trigger, query, place: every trigger of an interest point with every query of it
     (paper 4.2). Queries that may not be shown are left out."""
     rows = [
-        (user, lines[user][trigger - 1].content, query, place)
-        for user, parsed in written.items()
+        (shopper.user_id, shopper.lines[trigger - 1].content, query, place)
+        for shopper, parsed in reasoned
         for interest in parsed.interests.values()
         for trigger in interest.triggers
         for place, query in enumerate(interest.queries, 1)
@@ -151,17 +116,15 @@ def _signals(ctx: Context, day: date, ties: pd.DataFrame, scorer: Any) -> pd.Dat
     return known
 
 
-def _metrics(
-    entries: pd.DataFrame, written: "Mapping[str, ParsedThink]", lines: Lines
-) -> dict[str, float | str]:
+def _metrics(entries: pd.DataFrame, reasoned: "Reasoned") -> dict[str, float | str]:
     triggers = set(entries["trigger"])
-    hit = [any(line.content in triggers for line in own[-RECENT:]) for own in lines.values()]
-    valid = [parsed.valid for parsed in written.values()]
+    latest = [[line.content for line in shopper.lines[-RECENT:]] for shopper, _ in reasoned]
+    users = max(1, len(reasoned))
     return {
-        "users": float(len(written)),
-        "valid_outputs": round(sum(valid) / max(1, len(valid)), 6),
+        "users": float(len(reasoned)),
+        "valid_outputs": round(sum(parsed.valid for _, parsed in reasoned) / users, 6),
         "triggers": float(len(triggers)),
         "entries": float(len(entries)),
         "depth_mean": round(len(entries) / max(1, len(triggers)), 4),
-        "coverage": round(sum(hit) / max(1, len(hit)), 6),
+        "coverage": round(sum(not triggers.isdisjoint(own) for own in latest) / users, 6),
     }

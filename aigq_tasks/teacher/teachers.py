@@ -12,12 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from aigq_tasks.context.interests import Interest
-from aigq_tasks.context.prompt import HistoryLine
+from aigq_tasks.context.prompt import HistoryLine, Shopper
 from aigq_tasks.context.queries import is_allowed
 from aigq_tasks.teacher.endpoint import Answer, Endpoint, Question
 from aigq_tasks.teacher.tasks import (
     Candidates,
-    Case,
     Explained,
     Judged,
     candidates_question,
@@ -29,6 +28,7 @@ from aigq_tasks.teacher.tasks import (
 )
 
 Affinity = npt.NDArray[np.float64]
+QueryLists = Sequence[Sequence[str]]  # one per shopper
 
 STAND_IN = "stand-in"
 FITS = 0.4  # affinity from which a query follows from a line, on the scale of cosines
@@ -38,19 +38,19 @@ DUE = 0.8  # share of the usual interval after which a repeat is due
 
 
 class Teacher(Protocol):
-    """All methods answer one list per case, in order."""
+    """All methods answer one list per shopper, in order."""
 
     @property
     def label(self) -> str:
         """What stands in tags, reports and manifests."""
         ...
 
-    def candidates(self, cases: Sequence[Case], count: int) -> list[list[str]]: ...
+    def candidates(self, shoppers: Sequence[Shopper], count: int) -> list[list[str]]: ...
 
-    def judge(self, cases: Sequence[Case], queries: Sequence[Sequence[str]]) -> list[list[str]]: ...
+    def judge(self, shoppers: Sequence[Shopper], queries: QueryLists) -> list[list[str]]: ...
 
     def explain(
-        self, cases: Sequence[Case], queries: Sequence[Sequence[str]], most: int
+        self, shoppers: Sequence[Shopper], queries: QueryLists, most: int
     ) -> list[list[Interest]]: ...
 
 
@@ -65,23 +65,22 @@ class LlmTeacher:
     def label(self) -> str:
         return self.endpoint.config.model
 
-    def candidates(self, cases: Sequence[Case], count: int) -> list[list[str]]:
-        answers = self._ask([candidates_question(case, count) for case in cases], Candidates)
-        return [read_candidates(answer, count) for answer in answers]
+    def candidates(self, shoppers: Sequence[Shopper], count: int) -> list[list[str]]:
+        asked = [candidates_question(shopper, count) for shopper in shoppers]
+        return [read_candidates(answer, count) for answer in self._ask(asked, Candidates)]
 
-    def judge(self, cases: Sequence[Case], queries: Sequence[Sequence[str]]) -> list[list[str]]:
-        asked = [judge_question(case, own) for case, own in zip(cases, queries, strict=True)]
-        answers = self._ask(asked, Judged)
+    def judge(self, shoppers: Sequence[Shopper], queries: QueryLists) -> list[list[str]]:
+        pairs = zip(shoppers, queries, strict=True)
+        answers = self._ask([judge_question(*pair) for pair in pairs], Judged)
         return [read_judged(answer, own) for answer, own in zip(answers, queries, strict=True)]
 
     def explain(
-        self, cases: Sequence[Case], queries: Sequence[Sequence[str]], most: int
+        self, shoppers: Sequence[Shopper], queries: QueryLists, most: int
     ) -> list[list[Interest]]:
-        pairs = list(zip(cases, queries, strict=True))
-        answers = self._ask([explain_question(case, own, most) for case, own in pairs], Explained)
+        pairs = list(zip(shoppers, queries, strict=True))
+        answers = self._ask([explain_question(*pair, most) for pair in pairs], Explained)
         return [
-            read_explained(answer, case, own, most)
-            for answer, (case, own) in zip(answers, pairs, strict=True)
+            read_explained(answer, *pair, most) for answer, pair in zip(answers, pairs, strict=True)
         ]
 
     def _ask(self, questions: Sequence[Question], kind: type[Answer]) -> list[Answer]:
@@ -98,65 +97,72 @@ class LlmTeacher:
 @dataclass(frozen=True)
 class StandIn:
     """neighbours: content -> query -> score in (0, 1]. embed: texts -> (n, d) unit rows.
-    category: text -> leaf category, by which queries are grouped into interests."""
+    classify: texts -> leaf categories, by which queries are grouped into interests."""
 
     neighbours: Mapping[str, Mapping[str, float]]
     embed: Callable[[Sequence[str]], npt.NDArray[np.float32]]
-    category: Callable[[str], str]
+    classify: Callable[[Sequence[str]], list[str]]
     label: str = STAND_IN
 
-    def candidates(self, cases: Sequence[Case], count: int) -> list[list[str]]:
+    def candidates(self, shoppers: Sequence[Shopper], count: int) -> list[list[str]]:
         """The queries that go best with the whole history; none that the history holds."""
-        return [self._candidates(case, count) for case in cases]
+        return [self._candidates(shopper, count) for shopper in shoppers]
 
-    def judge(self, cases: Sequence[Case], queries: Sequence[Sequence[str]]) -> list[list[str]]:
+    def judge(self, shoppers: Sequence[Shopper], queries: QueryLists) -> list[list[str]]:
         """The queries that follow from at least one line."""
+        self._embed_all(shoppers, queries)
         return [
-            [query for query, row in zip(own, self._affinity(case, own), strict=True) if fits(row)]
-            for case, own in zip(cases, queries, strict=True)
+            [own[i] for i, row in enumerate(self._affinity(shopper, own)) if fits(row)]
+            for shopper, own in zip(shoppers, queries, strict=True)
         ]
 
     def explain(
-        self, cases: Sequence[Case], queries: Sequence[Sequence[str]], most: int
+        self, shoppers: Sequence[Shopper], queries: QueryLists, most: int
     ) -> list[list[Interest]]:
         """Queries of one leaf category are one interest; its lines are those with the highest
         affinity to any of its queries. A query that follows from no line is left out."""
-        pairs = zip(cases, queries, strict=True)
-        return [self._explain(case, own)[:most] for case, own in pairs]
+        self._embed_all(shoppers, queries)
+        pairs = zip(shoppers, queries, strict=True)
+        return [self._explain(shopper, own)[:most] for shopper, own in pairs]
 
-    def _candidates(self, case: Case, count: int) -> list[str]:
+    def _embed_all(self, shoppers: Sequence[Shopper], queries: QueryLists) -> None:
+        """One batch of all texts, which the encoder remembers: one by one takes far longer."""
+        lines = {line.content for shopper in shoppers for line in shopper.lines}
+        self.embed(sorted(lines.union(*queries)))
+
+    def _candidates(self, shopper: Shopper, count: int) -> list[str]:
         scores: dict[str, float] = {}
-        for line in case.lines:
+        for line in shopper.lines:
             for query, score in self.neighbours.get(line.content, {}).items():
                 scores[query] = scores.get(query, 0.0) + score
-        held = {line.content for line in case.lines}
+        held = {line.content for line in shopper.lines}
         ranked = sorted(scores, key=lambda query: (-scores[query], query))
         return [query for query in ranked if query not in held and is_allowed(query)][:count]
 
-    def _explain(self, case: Case, queries: Sequence[str]) -> list[Interest]:
-        affinity = self._affinity(case, queries)
+    def _explain(self, shopper: Shopper, queries: Sequence[str]) -> list[Interest]:
+        affinity = self._affinity(shopper, queries)
         groups: dict[str, list[int]] = {}
-        for i, query in enumerate(queries):
+        for i, category in enumerate(self.classify(queries)):
             if fits(affinity[i]):
-                groups.setdefault(self.category(query), []).append(i)
-        return [self._interest(case, queries, affinity, own) for own in groups.values()]
+                groups.setdefault(category, []).append(i)
+        return [self._interest(shopper, queries, affinity, own) for own in groups.values()]
 
     def _interest(
-        self, case: Case, queries: Sequence[str], affinity: Affinity, own: list[int]
+        self, shopper: Shopper, queries: Sequence[str], affinity: Affinity, own: list[int]
     ) -> Interest:
         strength = affinity[own].max(axis=0)
         # Best first; of equally good lines the more recent one, which stands further down.
-        best = sorted(range(len(case.lines)), key=lambda n: (-strength[n], -n))[:TRIGGERS]
+        best = sorted(range(len(shopper.lines)), key=lambda n: (-strength[n], -n))[:TRIGGERS]
         lines = [n for n in best if strength[n] >= FITS]
         return Interest(
-            rationale(case.lines[lines[0]]),
+            rationale(shopper.lines[lines[0]]),
             tuple(n + 1 for n in lines),
             tuple(queries[i] for i in own),
         )
 
-    def _affinity(self, case: Case, queries: Sequence[str]) -> Affinity:
+    def _affinity(self, shopper: Shopper, queries: Sequence[str]) -> Affinity:
         """(queries, lines) float64: the larger of cosine and co-occurrence; 1 for equal texts."""
-        contents = [line.content for line in case.lines]
+        contents = [line.content for line in shopper.lines]
         if not contents or not queries:
             return np.zeros((len(queries), len(contents)))
         cosine = (self.embed(queries) @ self.embed(contents).T).astype(np.float64)

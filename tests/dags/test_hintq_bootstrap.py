@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import ParamValidationError
 
-STEPS = ["history", "launch", "stack", "policy"]
+STEPS = ["history", "launch", "stack", "sessions", "direct", "think", "release"]
 
 
 def _with(dag: Any, **values: Any) -> dict[str, Any]:
@@ -17,9 +17,12 @@ def _with(dag: Any, **values: Any) -> dict[str, Any]:
 
 
 def test_steps_in_order(bootstrap: Any) -> None:
-    assert [task.task_id for task in bootstrap.topological_sort()] == STEPS
-    for first, second in pairwise(STEPS):
+    for first, second in pairwise(STEPS[:5]):
         assert bootstrap.get_task(second).upstream_task_ids == {first}
+    # The two variants learn side by side.
+    assert bootstrap.get_task("think").upstream_task_ids == {"sessions"}
+    assert bootstrap.get_task("release").upstream_task_ids == {"direct", "think"}
+    assert {task.task_id for task in bootstrap.tasks} == set(STEPS)
 
 
 def test_only_on_request_and_once_at_a_time(bootstrap: Any) -> None:

@@ -15,7 +15,8 @@ ARROWS = {
     "evaluate": {"policy"},
     "gate": {"evaluate"},
     "u2q": {"gate"},
-    "publish": {"u2q", "market", "recall"},
+    "x2q": {"ctr"},
+    "publish": {"u2q", "x2q", "market", "recall"},
 }
 
 
@@ -39,8 +40,8 @@ def test_the_arrows(daily: Any) -> None:
 
 def test_two_groups(daily: Any) -> None:
     groups = daily.task_group.get_task_group_dict()
-    assert set(groups["release"].children) == {"u2q", "publish"}
-    assert set(groups["learn"].children) == ARROWS.keys() - {"u2q", "publish"}
+    assert set(groups["release"].children) == {"u2q", "x2q", "publish"}
+    assert set(groups["learn"].children) == ARROWS.keys() - {"u2q", "x2q", "publish"}
 
 
 def test_state_flows_from_day_to_day(daily: Any) -> None:

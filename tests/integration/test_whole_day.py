@@ -11,7 +11,7 @@ import pytest
 import servers
 
 from aigq_tasks.errors import AigqError, OutsideTheLog
-from aigq_tasks.recall import u2q, versions
+from aigq_tasks.recall import u2q, versions, x2q_source
 from aigq_tasks.services.environment import S3_PORTS
 from aigq_tasks.services.processes import supervised
 from aigq_tasks.settings import load_settings
@@ -25,12 +25,13 @@ from aigq_tasks.stages.policy import PolicyStage
 from aigq_tasks.stages.publish import DAILY_STAGES, publish
 from aigq_tasks.stages.reading import need, record, table
 from aigq_tasks.stages.recall import RecallStage
-from aigq_tasks.stages.release import u2q_version
+from aigq_tasks.stages.release import index_version
 from aigq_tasks.stages.runner import Stage, run_stage
 from aigq_tasks.stages.samples import SamplesStage
-from aigq_tasks.stages.show import hints_of, report_rows
+from aigq_tasks.stages.show import hints_of, print_lookup, report_rows
 from aigq_tasks.stages.study import study
 from aigq_tasks.stages.u2q import U2qStage
+from aigq_tasks.stages.x2q import X2qStage
 from aigq_tasks.storage.manifests import Manifest
 
 pytestmark = pytest.mark.integration
@@ -46,6 +47,7 @@ STAGES: tuple[Stage, ...] = (
     EvaluateStage(),
     GateStage(),
     U2qStage(),
+    X2qStage(),
 )
 
 
@@ -62,6 +64,8 @@ SMALLEST = {
     "AIGQ_GATE__MIN_USER_DAYS": "3",
     "AIGQ_POLICY__THREADS": "1",
     "AIGQ_POLICY__SFT__MAX_STEPS": "4",
+    "AIGQ_THINK__SFT__MAX_STEPS": "4",
+    "AIGQ_THINK__LIMITS__INTERESTS": "2",
     "AIGQ_POLICY__GRPO__STEPS": "2",
     "AIGQ_POLICY__GRPO__PROMPTS_PER_STEP": "2",
 }
@@ -131,16 +135,28 @@ def test_the_day_is_released(released: Context) -> None:
     day = DAY if verdict["accepted"] else EVE
     assert last.models["direct"] == need(released, chosen, day).digest
     assert last.models["sft"] == need(released, "sft", EVE).digest
+    assert last.models["think"] == need(released, "think-sft", EVE).digest
+    assert last.models["x2q"] == need(released, "x2q", DAY).digest
 
 
-def test_what_is_released_can_be_served(released: Context) -> None:
+def test_what_is_released_can_be_served(
+    released: Context, capsys: pytest.CaptureFixture[str]
+) -> None:
     entry = released.ledger.current()
     assert entry is not None
     users = table(released, need(released, "u2q", DAYS[-1]), "u2q")["user_id"]
     with versions.connect(released.settings.valkey.url) as client:
-        cached = u2q.get(client, u2q_version(entry), users.iloc[0])
+        cached = u2q.get(client, index_version(entry, "u2q"), users.iloc[0])
     assert cached is not None
     assert 0 < len(cached.queries) <= 10
+    index = table(released, need(released, "x2q", DAYS[-1]), "x2q")
+    with versions.connect(released.settings.valkey.url) as client:
+        found = x2q_source.lookup(client, index_version(entry, "x2q"), index["trigger"].head(3))
+    assert all(found.values())
+    print_lookup(released, [index["trigger"][0], "Nothing like this!"], None)
+    printed = capsys.readouterr().out
+    assert index["query"][0] in printed
+    assert "nothing like this" in printed
     ranked = hints_of(released, entry, users.iloc[0], DAYS[-1] + timedelta(days=1))
     assert ranked["rank"].tolist() == list(range(1, len(ranked) + 1))
     assert ranked["rank_score"].is_monotonic_decreasing

@@ -1,5 +1,6 @@
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from trl import GRPOConfig, GRPOTrainer  # noqa: TID253
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.policy.backbone import save_policy
+from aigq_tasks.policy.generate import ListRules
 from aigq_tasks.policy.il_sft import train_il_sft
 from aigq_tasks.policy.parse import parse_completions
 from aigq_tasks.policy.rewards import FloatArray, RewardConfig, rouge_l
@@ -64,7 +66,6 @@ def trainer_of(
         list_length=2,
         max_new_tokens=10,
         rollout_rules=rules,
-        max_query_tokens=1,
     )
     arguments = GRPOConfig(
         **trl_arguments(str(folder), 0),
@@ -138,9 +139,22 @@ def test_scores_with_a_shared_prefill_equal_those_of_trl(
         torch.testing.assert_close(ours, results[2], atol=2e-4, rtol=1e-4)
 
 
-def test_rollouts_under_rules_are_scored_under_the_same_rules(
-    warm: Any, samples: list[PolicySample], tmp_path: Path
+def test_rules_need_own_rollouts(
+    warm: Any, samples: list[PolicySample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Stands for vLLM, DeepSpeed and FSDP: their rollouts are free, and scores under rules would
+    # be those of another policy.
+    monkeypatch.setattr(ILGRPOTrainer, "_rollouts_are_own", False)
+    with pytest.raises(AigqError, match="rollout_rules to false"):
+        trainer_of(warm(), samples, tmp_path, rules=True)
+    trainer_of(warm(), samples, tmp_path, rules=False)
+
+
+def test_rollouts_under_rules_are_scored_under_the_same_rules(
+    warm: Any, samples: list[PolicySample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_token = partial(ListRules, max_query_tokens=1)
+    monkeypatch.setattr("aigq_tasks.policy.trainer.ListRules", one_token)
     trainer = trainer_of(warm(), samples, tmp_path, rules=True)
     batch = trainer._generate_and_score_completions(
         [vars(sample) for sample in samples[:2] for _ in range(6)]

@@ -51,15 +51,6 @@ def test_merge_is_a_fold_over_users(old: dict[str, list[str]], new: dict[str, li
     assert u2q.merge(merged, merged).equals(merged)
 
 
-def test_parquet_round_trip() -> None:
-    source = u2q.U2qSource(u2q.build({"a": ["tea", "jam"]}, MONDAY))
-    again = u2q.U2qSource.from_files(source.to_files())
-    pd.testing.assert_frame_equal(again.entries, source.entries)
-    assert again.to_files() == source.to_files()
-    empty = u2q.U2qSource(u2q.build({}, MONDAY))
-    pd.testing.assert_frame_equal(u2q.U2qSource.from_files(empty.to_files()).entries, empty.entries)
-
-
 def test_recall_reads_the_first_k() -> None:
     source = u2q.U2qSource(u2q.build({"a": ["tea", "jam", "ham"], "b": ["salt"]}, MONDAY))
     recalled = source.recall(["a", "nobody"], pd.DataFrame(), pd.Timestamp(TUESDAY), k=2)

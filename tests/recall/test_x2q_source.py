@@ -44,10 +44,3 @@ def test_only_the_latest_distinct_contents_trigger() -> None:
     assert X2qSource(ENTRIES).recall(["u1"], log, NOW, 3) == {"u1": []}
     fewer = history(("u1", days[0], "old"), *[r for r in newer if r[2] != "thing 0"])
     assert X2qSource(ENTRIES).recall(["u1"], fewer, NOW, 3) == {"u1": [("dust", 1.0)]}
-
-
-def test_files_hold_the_whole_source() -> None:
-    source = X2qSource(ENTRIES)
-    again = X2qSource.from_files(source.to_files())
-    pd.testing.assert_frame_equal(again.entries, ENTRIES, check_dtype=False)
-    assert again.to_files() == source.to_files()

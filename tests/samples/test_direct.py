@@ -1,43 +1,10 @@
 import numpy as np
 import pandas as pd
-import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aigq_tasks.context.prompt import Histories
-from aigq_tasks.samples.direct import Session, direct_samples, direct_sessions, label_list
-
-
-@pytest.mark.parametrize(
-    ("clicked", "ranked", "size", "labels"),
-    [
-        # Eq 3: the clicked hint, then the ranking; what was clicked is not repeated.
-        (("milk",), ["tea", "milk", "beer"], 10, ["milk", "tea", "beer"]),
-        (("milk",), ["tea", "milk", "beer"], 2, ["milk", "tea"]),
-        (("beer", "milk"), ["milk", "tea"], 10, ["beer", "milk", "tea"]),  # order of position
-        (("milk", "milk"), [], 10, ["milk"]),
-        (("milk", "tea"), ["beer"], 1, ["milk"]),
-    ],
-)
-def test_label_list(
-    clicked: tuple[str, ...], ranked: list[str], size: int, labels: list[str]
-) -> None:
-    assert label_list(clicked, ranked, size) == labels
-
-
-WORDS = st.lists(st.sampled_from("abcdef"), max_size=8)
-
-
-@given(clicked=WORDS, ranked=WORDS, size=st.integers(1, 10))
-def test_a_label_list_is_unique_and_keeps_both_orders(
-    clicked: list[str], ranked: list[str], size: int
-) -> None:
-    labels = label_list(tuple(clicked), ranked, size)
-    assert len(set(labels)) == len(labels) <= size
-    assert len(labels) == min(size, len({*clicked, *ranked}))
-    first = list(dict.fromkeys(clicked))
-    rest = [query for query in dict.fromkeys(ranked) if query not in clicked]
-    assert labels == (first + rest)[:size]
+from aigq_tasks.samples.direct import direct_samples
 
 
 def impressions() -> pd.DataFrame:
@@ -53,17 +20,6 @@ def impressions() -> pd.DataFrame:
     names = ["request_id", "user_id", "time", "position", "query", "clicked"]
     table = pd.DataFrame(rows, columns=names)
     return table.assign(time=pd.to_datetime("2017-11-06T" + table["time"]))
-
-
-def test_a_session_is_an_exposure_with_a_click() -> None:
-    at = {hour: pd.Timestamp(f"2017-11-06T{hour}:00") for hour in ("09", "10")}
-    assert direct_sessions(impressions()) == [
-        Session("r1", "h2", at["09"], ("beer",)),
-        Session("r2", "h1", at["10"], ("milk", "rye bread")),
-        Session("r4", "h4", at["10"], ("eggs",)),
-    ]
-    assert direct_sessions(impressions()[::-1]) == direct_sessions(impressions())
-    assert direct_sessions(impressions().assign(clicked=False)) == []
 
 
 RANKINGS = pd.DataFrame(
@@ -84,9 +40,11 @@ BEHAVIOURS = pd.DataFrame(
 )
 
 
-def samples(held_out: set[str], labels: int = 3) -> pd.DataFrame:
-    histories = Histories.of(BEHAVIOURS)
-    return direct_samples(impressions(), RANKINGS, USERS, histories, held_out, labels, 60)
+def samples(
+    held_out: set[str], shown: pd.DataFrame | None = None, rankings: pd.DataFrame = RANKINGS
+) -> pd.DataFrame:
+    shown = impressions() if shown is None else shown
+    return direct_samples(shown, rankings, USERS, Histories.of(BEHAVIOURS), held_out, 3, 60)
 
 
 def test_samples_of_a_day() -> None:
@@ -102,6 +60,21 @@ def test_samples_of_a_day() -> None:
     # r2: clicked milk, rye bread; ranked milk, tea, beer; three at most.
     assert table["labels"].tolist() == [["beer", "tea"], ["milk", "rye bread", "tea"], ["eggs"]]
     assert table["time"].tolist() == sorted(table["time"])
+    pd.testing.assert_frame_equal(samples(set(), impressions()[::-1], RANKINGS[::-1]), table)
+
+
+WORDS = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=8)
+
+
+@settings(deadline=None, max_examples=30)
+@given(clicked=WORDS, ranked=WORDS)
+def test_labels_are_unique_and_keep_both_orders(clicked: list[str], ranked: list[str]) -> None:
+    shown = impressions().iloc[:1].merge(pd.DataFrame({"query": clicked}), "cross")
+    shown = shown.assign(query=shown["query_y"], position=range(1, len(clicked) + 1))
+    places = pd.DataFrame({"user_id": "h1", "rank": range(1, len(ranked) + 1), "query": ranked})
+    (labels,) = samples(set(), shown, places)["labels"]
+    # Eq 3: the clicks, then the ranking; what stands earlier is not repeated.
+    assert labels == list(dict.fromkeys([*clicked, *ranked]))[:3]
 
 
 def test_held_out_users_give_no_sample() -> None:
@@ -110,6 +83,9 @@ def test_held_out_users_give_no_sample() -> None:
 
 
 def test_a_day_without_clicks_has_columns_but_no_rows() -> None:
-    table = samples(held_out={"h1", "h2", "h4"})
-    assert len(table) == 0
-    assert list(table.columns) == ["sample_id", "user_id", "time", "prompt", "labels"]
+    for table in (
+        samples(held_out={"h1", "h2", "h4"}),
+        samples(set(), impressions().assign(clicked=False)),
+    ):
+        assert len(table) == 0
+        assert list(table.columns) == ["sample_id", "user_id", "time", "prompt", "labels"]

@@ -1,8 +1,7 @@
 from aigq_tasks.context.interests import Interest
-from aigq_tasks.context.prompt import HistoryLine
+from aigq_tasks.context.prompt import HistoryLine, Shopper
 from aigq_tasks.teacher.tasks import (
     Candidates,
-    Case,
     Explained,
     Explanation,
     Judged,
@@ -14,7 +13,7 @@ from aigq_tasks.teacher.tasks import (
     read_judged,
 )
 
-CASE = Case(
+SHOPPER = Shopper(
     "h1",
     "65+ 2 adults",
     (
@@ -26,7 +25,7 @@ QUERIES = ["milk", "oat milk", "butter"]
 
 
 def test_questions_number_what_they_ask_about() -> None:
-    question = explain_question(CASE, QUERIES, most=4)
+    question = explain_question(SHOPPER, QUERIES, most=4)
     assert question.user.splitlines() == [
         "Shopper: 65+ 2 adults",
         "History:",
@@ -38,8 +37,8 @@ def test_questions_number_what_they_ask_about() -> None:
         "3. butter",
     ]
     assert "at most 4 interests" in question.system
-    assert judge_question(CASE, QUERIES).user == question.user
-    stranger = candidates_question(Case("h2", "", ()), 5)
+    assert judge_question(SHOPPER, QUERIES).user == question.user
+    stranger = candidates_question(Shopper("h2", "", ()), 5)
     assert stranger.user == "Shopper: unknown\nHistory:\nnone"
     assert "Give 5 short queries" in stranger.system
 
@@ -64,8 +63,8 @@ def test_interests_keep_what_is_in_range_and_each_query_once() -> None:
         ]
     )
     # Interest 2 has the best query, so it comes first; butter stays with the one that said so.
-    assert read_explained(answer, CASE, QUERIES, most=5) == [
+    assert read_explained(answer, SHOPPER, QUERIES, most=5) == [
         Interest("milk is due", (1,), ("milk", "oat milk")),
         Interest("bakes often", (2,), ("butter",)),
     ]
-    assert len(read_explained(answer, CASE, QUERIES, most=1)) == 1
+    assert len(read_explained(answer, SHOPPER, QUERIES, most=1)) == 1

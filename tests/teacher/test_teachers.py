@@ -5,14 +5,13 @@ import numpy.typing as npt
 import pytest
 
 from aigq_tasks.context.interests import Interest
-from aigq_tasks.context.prompt import HistoryLine
-from aigq_tasks.teacher.tasks import Case
+from aigq_tasks.context.prompt import HistoryLine, Shopper
 from aigq_tasks.teacher.teachers import StandIn, rationale
 
 MILK = HistoryLine("milk", "search", 7, 3, 7.0)  # every 7 days, 7 days ago
 TEA = HistoryLine("tea", "search", 2, 3, 20.0)
 RYE = HistoryLine("rye bread", "item_click", 0, 1, 0.0)
-CASE = Case("h1", "", (MILK, TEA, RYE))
+SHOPPER = Shopper("h1", "", (MILK, TEA, RYE))
 # Two dimensions: dairy and bread; "hammer" is neither.
 VECTORS = {
     "milk": (1.0, 0.0),
@@ -31,18 +30,18 @@ def embed(texts: Sequence[str]) -> npt.NDArray[np.float32]:
     return np.array([VECTORS[text] for text in texts], dtype=np.float32)
 
 
-TEACHER = StandIn(NEIGHBOURS, embed, lambda query: CATEGORIES.get(query, ""))
+TEACHER = StandIn(NEIGHBOURS, embed, lambda queries: [CATEGORIES.get(q, "") for q in queries])
 
 
 def test_candidates_go_with_the_whole_history_and_are_new() -> None:
     # honey 0.6 + 0.3, toast 0.1; milk is in the history already
-    assert TEACHER.candidates([CASE, Case("h2", "", ())], 5) == [["honey", "toast"], []]
-    assert TEACHER.candidates([CASE], 1) == [["honey"]]
+    assert TEACHER.candidates([SHOPPER, Shopper("h2", "", ())], 5) == [["honey", "toast"], []]
+    assert TEACHER.candidates([SHOPPER], 1) == [["honey"]]
 
 
 def test_the_judge_drops_what_follows_from_no_line() -> None:
     queries = ["hammer", "oat milk", "honey"]
-    assert TEACHER.judge([CASE, Case("h2", "", ())], [queries, queries]) == [
+    assert TEACHER.judge([SHOPPER, Shopper("h2", "", ())], [queries, queries]) == [
         ["oat milk", "honey"],  # by meaning, by co-occurrence
         [],
     ]
@@ -50,15 +49,15 @@ def test_the_judge_drops_what_follows_from_no_line() -> None:
 
 def test_interests_are_categories_with_the_lines_they_follow_from() -> None:
     queries = ["toast", "milk", "hammer", "oat milk", "honey"]
-    [interests] = TEACHER.explain([CASE], [queries], 5)
+    [interests] = TEACHER.explain([SHOPPER], [queries], 5)
     assert interests == [
         Interest("rye bread lately", (3,), ("toast",)),
         # milk: line 1 (equal, 1.0) and line 2 (0.9 by co-occurrence)
         Interest("milk due again", (1, 2), ("milk", "oat milk")),
         Interest("tea often", (2,), ("honey",)),
     ]
-    assert TEACHER.explain([CASE], [queries], 1) == [interests[:1]]
-    assert TEACHER.explain([Case("h2", "", ())], [queries], 5) == [[]]
+    assert TEACHER.explain([SHOPPER], [queries], 1) == [interests[:1]]
+    assert TEACHER.explain([Shopper("h2", "", ())], [queries], 5) == [[]]
 
 
 @pytest.mark.parametrize(
