@@ -18,9 +18,11 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from aigq_tasks.context.interests import ThinkLimits
 from aigq_tasks.errors import AigqError
-from aigq_tasks.policy.training import GrpoConfig, SftConfig, ThinkLimits
+from aigq_tasks.policy.training import GrpoConfig, SftConfig
 from aigq_tasks.recall.x2q import X2qConfig
+from aigq_tasks.storage.engine import EngineName
 from aigq_tasks.teacher.endpoint import EndpointConfig
 
 DEFAULT_CONFIG = Path("aigq.toml")
@@ -119,7 +121,7 @@ class PolicySettings(Section):
 class ThinkSettings(Section):
     """AIGQ-Think: its samples, its training, what it may write."""
 
-    labels: int = Field(24, description="queries in a label list (Eq 4)")
+    labels: int = Field(30, description="queries in a label list (Eq 4)")
     generated: int = Field(8, description="candidates that the teacher proposes per session")
     bootstrap_samples: int = Field(1600, description="sessions that IL-SFT sees, the latest")
     sft: SftConfig = SftConfig()
@@ -153,6 +155,7 @@ class Settings(BaseSettings):
 
     state_dir: Path = Path(".state")
     seed: int = 17
+    engine: EngineName = Field("duckdb", description="duckdb | spark: what builds the tables")
     bootstrap_day: date = date(2017, 11, 5)
     launch_days: int = Field(14, description="days of hint log before the first full release")
     s3: S3Settings = S3Settings()

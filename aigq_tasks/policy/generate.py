@@ -11,10 +11,9 @@ from typing import Any, NamedTuple, Protocol
 import torch  # noqa: TID253  every function here runs a model
 from rich.progress import track
 
-from aigq_tasks.context.queries import normalize
+from aigq_tasks.context.queries import MAX_QUERY_TOKENS, normalize
 from aigq_tasks.policy.cache import shared_prefill, with_room
 from aigq_tasks.policy.parse import ListFormat, ParsedList, parse_completions
-from aigq_tasks.policy.training import MAX_QUERY_TOKENS
 
 
 class Sampling(NamedTuple):

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from aigq_tasks.context.interests import ThinkLimits
 from aigq_tasks.policy.generate import Spelling, generate
 from aigq_tasks.policy.think import ParsedThink, ThinkFormat, parse_think
 from aigq_tasks.policy.think_rules import ThinkRules
-from aigq_tasks.policy.training import ThinkLimits
 
 
 def generate_think(

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import torch  # noqa: TID253  rules are masks over the vocabulary
 
+from aigq_tasks.context.interests import ThinkLimits
 from aigq_tasks.policy.generate import Spelling
 from aigq_tasks.policy.think import ThinkFormat
-from aigq_tasks.policy.training import ThinkLimits
 
 
 @dataclass

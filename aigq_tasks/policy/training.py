@@ -10,8 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aigq_tasks.policy.rewards import RewardConfig
 
-MAX_QUERY_TOKENS = 16  # under the rules of served lists a query ends by then
-
 History = list[dict[str, float]]  # one entry per optimizer step; no clock time in it
 
 
@@ -64,24 +62,6 @@ class GrpoConfig(BaseModel):
     def rollouts(self) -> int:
         """Rollouts per step."""
         return self.prompts_per_step * self.generations
-
-
-class ThinkLimits(BaseModel):
-    """Upper bounds of a completion's parts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    interests: int = Field(6, ge=1)
-    triggers: int = Field(3, ge=1, description="history lines per interest")
-    queries: int = Field(8, ge=1, description="queries per interest")
-    rationale_tokens: int = Field(12, ge=1)
-    query_tokens: int = Field(MAX_QUERY_TOKENS, ge=1)
-
-    @property
-    def max_new_tokens(self) -> int:
-        """Tokens of the longest completion that keeps all bounds, with its end."""
-        pair = 1 + self.triggers + self.queries * (1 + self.query_tokens)
-        return self.interests * (1 + self.rationale_tokens + pair) + 1
 
 
 def trl_arguments(output_dir: str, seed: int) -> dict[str, Any]:

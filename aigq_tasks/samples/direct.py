@@ -6,7 +6,9 @@ import pandas as pd
 from aigq_tasks.context.prompt import Histories, profile_words
 from aigq_tasks.samples.labels import direct_candidates as candidates
 from aigq_tasks.samples.labels import label_lists
+from aigq_tasks.samples.sessions import COLUMNS as HEAD
 from aigq_tasks.samples.sessions import direct_sessions, kept_sessions
+from aigq_tasks.storage.engine import Execute
 
 COLUMNS = ["sample_id", "user_id", "time", "prompt", "labels"]
 SHOWN = ["user_id", "time", "request_id", "position", "query", "clicked"]
@@ -21,18 +23,20 @@ def direct_samples(
     held_out: set[str],
     labels: int,
     history_lines: int,
+    execute: Execute,
 ) -> pd.DataFrame:
     """One row per session of a user who is not held out, in order of (time, session): sample_id,
     user_id, time, prompt, labels (list of str, at most `labels`). The history in the prompt ends
     before the request. The tables are those of one day."""
     shown = ibis.memtable(impressions[SHOWN])
     sessions = kept_sessions(direct_sessions(shown), held_out)
-    ranked = label_lists(candidates(sessions, shown, ibis.memtable(rankings[RANKED])), labels)
+    places = ibis.memtable(rankings[RANKED])
+    ranked = label_lists(candidates(sessions, shown, places), labels, execute)
     words = profile_words(users)
+    heads = execute(sessions)
     rows = []
-    for head in sessions.to_pandas().itertuples(index=False):
-        moment, profile = head.time.to_datetime64(), words.get(head.user_id, "")
-        shopper = histories.shopper(head.user_id, profile, moment, history_lines)
-        own = ranked[head.session_id]["query"].tolist()
-        rows.append((head.session_id, head.user_id, head.time, shopper.prompt(), own))
+    for session, user, time in zip(*(heads[name] for name in HEAD), strict=True):
+        moment, profile = time.to_datetime64(), words.get(user, "")
+        shopper = histories.shopper(user, profile, moment, history_lines)
+        rows.append((session, user, time, shopper.prompt(), ranked[session]["query"].tolist()))
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -9,6 +9,8 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
+from aigq_tasks.storage.engine import Execute
+
 CLICKED, SEARCHED, RANKED, GENERATED = range(4)  # tiers, from feedback to guesses
 
 
@@ -54,14 +56,17 @@ def rerank(candidates: ir.Table, size: int) -> ir.Table:
     return kept.order_by(["session_id", "rank"])
 
 
-def label_lists(candidates: ir.Table, size: int) -> dict[str, pd.DataFrame]:
+def label_lists(candidates: ir.Table, size: int, execute: Execute) -> dict[str, pd.DataFrame]:
     """session_id -> query, tier: `rerank`, executed; a session without a label is missing."""
-    ranked = rerank(candidates, size).to_pandas()
-    return dict(list(ranked.groupby("session_id", sort=False)[["query", "tier"]]))
+    ranked = execute(rerank(candidates, size))
+    groups = ranked.groupby("session_id", sort=False)[["query", "tier"]]
+    return {str(session): rows for session, rows in groups}
 
 
 def normalized(text: ir.StringColumn) -> ir.StringColumn:
     """`context.queries.normalize` as an expression."""
+    # Engines differ in one letter that becomes ASCII: DuckDB lowers it to i, the others to i + dot.
+    text = text.replace("\u0130", "i\u0307")
     return text.lower().re_replace("[^a-z0-9]+", " ").strip()
 
 

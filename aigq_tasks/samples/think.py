@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from aigq_tasks.context.interests import render_interests
+from aigq_tasks.context.interests import ThinkLimits, render_interests, within
 from aigq_tasks.context.prompt import Shopper
 from aigq_tasks.samples.labels import GENERATED, RANKED
 from aigq_tasks.teacher.teachers import Teacher
@@ -33,19 +33,19 @@ def think_samples(
     shoppers: Sequence[Shopper],
     labels: Sequence[Sequence[str]],
     teacher: Teacher,
-    most: int,
+    limits: ThinkLimits,
 ) -> pd.DataFrame:
     """One row per session with an interest point: sample_id, user_id, time, prompt, target,
     labels (list of str: the queries of the target in order), triggers (list of lists of int).
 
-    sessions: session_id, user_id, time, parallel to shoppers and labels; at most `most` interest
-    points each."""
+    sessions: session_id, user_id, time, parallel to shoppers and labels."""
     rows = []
-    explained = teacher.explain(shoppers, labels, most)
+    explained = teacher.explain(shoppers, labels, limits.interests)
     heads = sessions[["session_id", "user_id", "time"]].itertuples(index=False)
     for head, shopper, interests in zip(heads, shoppers, explained, strict=True):
         if not interests:
             continue
+        interests = within(interests, limits)
         queries = [query for interest in interests for query in interest.queries]
         triggers = [list(interest.triggers) for interest in interests]
         target = render_interests(interests)

@@ -10,6 +10,7 @@ from aigq_tasks.samples.holdout import held_out
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.reading import log_window, need, read_behaviours, table, window_digest
 from aigq_tasks.stages.runner import StageOutput
+from aigq_tasks.storage.engine import engine
 from aigq_tasks.storage.tables import to_parquet
 
 
@@ -39,15 +40,17 @@ class SamplesStage:
         market = need(ctx, "market", day)
         impressions = table(ctx, market, "hint_impressions")
         kept = held_out(impressions["user_id"].unique(), day, self._holdout(ctx), ctx.settings.seed)
-        samples = direct_samples(
-            impressions,
-            table(ctx, market, "hint_rankings"),
-            table(ctx, market, "users"),
-            Histories.of(read_behaviours(ctx, log_window(ctx, day))),
-            kept,
-            settings.labels,
-            settings.history_lines,
-        )
+        with engine(ctx.settings.engine) as execute:
+            samples = direct_samples(
+                impressions,
+                table(ctx, market, "hint_rankings"),
+                table(ctx, market, "users"),
+                Histories.of(read_behaviours(ctx, log_window(ctx, day))),
+                kept,
+                settings.labels,
+                settings.history_lines,
+                execute,
+            )
         metrics: dict[str, float | str] = {
             "samples": float(len(samples)),
             "users": float(samples["user_id"].nunique()),

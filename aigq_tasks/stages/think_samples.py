@@ -1,12 +1,13 @@
 """Stage `think-samples`: the day's users as reasoned targets (paper 3.3, Eq 2 and 4; 3.4.2)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
-from aigq_tasks.context.prompt import Histories, profile_words
+from aigq_tasks.context.prompt import Histories, Shopper, profile_words
 from aigq_tasks.samples.holdout import held_out
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.reading import (
@@ -21,6 +22,7 @@ from aigq_tasks.stages.reading import (
 )
 from aigq_tasks.stages.runner import StageOutput
 from aigq_tasks.stages.serving import classic_sources, classifier
+from aigq_tasks.storage.engine import Execute, engine
 from aigq_tasks.storage.ledger import Entry
 from aigq_tasks.storage.tables import to_parquet
 
@@ -63,34 +65,26 @@ class ThinkSamplesStage:
             "holdout": self._holdout(ctx),
             "labels": settings.think.labels,
             "generated": settings.think.generated,
-            "interests": settings.think.limits.interests,
+            "limits": settings.think.limits.model_dump(),
             "teacher": settings.teacher.model_dump(include={"model", "seed", "max_tokens"}),
             "stand_in": not settings.teacher.url,
         }
 
     def compute(self, ctx: Context, day: date) -> StageOutput:
-        import ibis
-
         from aigq_tasks.samples.think import judged_labels, think_samples
 
-        think, market = ctx.settings.think, need(ctx, "market", day)
-        logs = {name: ibis.memtable(table(ctx, market, name)[own]) for name, own in COLUMNS.items()}
-        users = table(ctx, market, "users")
+        think, users = ctx.settings.think, table(ctx, need(ctx, "market", day), "users")
         kept = held_out(users["user_id"], day, self._holdout(ctx), ctx.settings.seed)
-        sessions = _sessions(logs, day, kept)
-        heads: pd.DataFrame = sessions.to_pandas()
-        words = profile_words(users)
-        histories = Histories.of(read_behaviours(ctx, log_window(ctx, day)))
-        limit = ctx.settings.samples.history_lines
-        shoppers = [
-            histories.shopper(user, words.get(user, ""), time.to_datetime64(), limit)
-            for user, time in zip(heads["user_id"], heads["time"], strict=True)
-        ]
         teacher = make_teacher(ctx, live_entry(ctx, day))
-        proposed = teacher.candidates(shoppers, think.generated)
-        labels = _labels(logs, sessions, heads, proposed, think.labels)
+        with engine(ctx.settings.engine) as execute:
+            logs = _logs(ctx, day)
+            sessions = _sessions(logs, day, kept)
+            heads = execute(sessions)
+            shoppers = self._shoppers(ctx, day, heads, profile_words(users))
+            proposed = teacher.candidates(shoppers, think.generated)
+            labels = _labels(logs, sessions, heads, proposed, think.labels, execute)
         judged = judged_labels(shoppers, labels, teacher)
-        samples = think_samples(heads, shoppers, judged, teacher, think.limits.interests)
+        samples = think_samples(heads, shoppers, judged, teacher, think.limits)
         metrics: dict[str, float | str] = {
             "sessions": float(len(heads)),
             "samples": float(len(samples)),
@@ -105,6 +99,17 @@ class ThinkSamplesStage:
             metrics=metrics,
             tags={"teacher": teacher.label},
         )
+
+    def _shoppers(
+        self, ctx: Context, day: date, heads: pd.DataFrame, profiles: Mapping[str, str]
+    ) -> list[Shopper]:
+        """The sessions' users as known before their session begins."""
+        histories = Histories.of(read_behaviours(ctx, log_window(ctx, day)))
+        limit = ctx.settings.samples.history_lines
+        return [
+            histories.shopper(user, profiles.get(user, ""), time.to_datetime64(), limit)
+            for user, time in zip(heads["user_id"], heads["time"], strict=True)
+        ]
 
     def _holdout(self, ctx: Context) -> float:
         return ctx.settings.samples.holdout if self.holdout is None else self.holdout
@@ -137,6 +142,13 @@ def _shares(ties: pd.DataFrame) -> dict[str, dict[str, float]]:
     return shares
 
 
+def _logs(ctx: Context, day: date) -> "dict[str, ir.Table]":
+    import ibis
+
+    market = need(ctx, "market", day)
+    return {name: ibis.memtable(table(ctx, market, name)[own]) for name, own in COLUMNS.items()}
+
+
 def _sessions(logs: "dict[str, ir.Table]", day: date, held: set[str]) -> "ir.Table":
     from aigq_tasks.samples.sessions import kept_sessions, think_sessions
 
@@ -152,6 +164,7 @@ def _labels(
     heads: pd.DataFrame,
     proposed: list[list[str]],
     size: int,
+    execute: Execute,
 ) -> list[pd.DataFrame]:
     """query, tier per session, best first, in the order of heads (the sessions, executed)."""
     import ibis
@@ -173,6 +186,6 @@ def _labels(
         logs["hint_rankings"],
         ibis.memtable(generated),
     )
-    found = label_lists(candidates, size)
+    found = label_lists(candidates, size, execute)
     none = pd.DataFrame({"query": [], "tier": []})
     return [found.get(session, none) for session in heads["session_id"]]

@@ -22,6 +22,7 @@ from aigq_tasks.stages.reading import (
 )
 from aigq_tasks.stages.runner import StageOutput
 from aigq_tasks.stages.serving import ctr_scorer
+from aigq_tasks.storage.engine import engine
 from aigq_tasks.storage.manifests import Manifest
 from aigq_tasks.storage.tables import to_parquet
 
@@ -72,9 +73,9 @@ class X2qStage:
             ctx, live_entry(ctx, day), need(ctx, "ctr", day), day + timedelta(days=1)
         )
         signals = _signals(ctx, day, ties, scorer)
-        entries: pd.DataFrame = x2q_entries(
-            ibis.memtable(ties), ibis.memtable(signals), ctx.settings.x2q
-        ).to_pandas()
+        with engine(ctx.settings.engine) as execute:
+            index = x2q_entries(ibis.memtable(ties), ibis.memtable(signals), ctx.settings.x2q)
+            entries = execute(index)
         metrics = _metrics(entries, reasoned) | self._churn(ctx, day, entries)
         return StageOutput(files={"x2q.parquet": to_parquet(entries)}, metrics=metrics)
 

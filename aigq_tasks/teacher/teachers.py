@@ -119,11 +119,12 @@ class StandIn:
     def explain(
         self, shoppers: Sequence[Shopper], queries: QueryLists, most: int
     ) -> list[list[Interest]]:
-        """Queries of one leaf category are one interest; its lines are those with the highest
+        """Queries of one leaf category are one interest; where that makes more than `most`, the
+        later queries join the interest nearest in meaning. Its lines are those with the highest
         affinity to any of its queries. A query that follows from no line is left out."""
         self._embed_all(shoppers, queries)
         pairs = zip(shoppers, queries, strict=True)
-        return [self._explain(shopper, own)[:most] for shopper, own in pairs]
+        return [self._explain(shopper, own, most) for shopper, own in pairs]
 
     def _embed_all(self, shoppers: Sequence[Shopper], queries: QueryLists) -> None:
         """One batch of all texts, which the encoder remembers: one by one takes far longer."""
@@ -139,13 +140,21 @@ class StandIn:
         ranked = sorted(scores, key=lambda query: (-scores[query], query))
         return [query for query in ranked if query not in held and is_allowed(query)][:count]
 
-    def _explain(self, shopper: Shopper, queries: Sequence[str]) -> list[Interest]:
+    def _explain(self, shopper: Shopper, queries: Sequence[str], most: int) -> list[Interest]:
         affinity = self._affinity(shopper, queries)
         groups: dict[str, list[int]] = {}
         for i, category in enumerate(self.classify(queries)):
-            if fits(affinity[i]):
-                groups.setdefault(category, []).append(i)
+            if not fits(affinity[i]):
+                continue
+            if category not in groups and len(groups) == most:
+                category = self._nearest(queries, groups, i)
+            groups.setdefault(category, []).append(i)
         return [self._interest(shopper, queries, affinity, own) for own in groups.values()]
+
+    def _nearest(self, queries: Sequence[str], groups: Mapping[str, list[int]], i: int) -> str:
+        """The group with the query whose meaning is nearest to that of query i."""
+        vectors = self.embed(queries)
+        return max(groups, key=lambda name: float((vectors[groups[name]] @ vectors[i]).max()))
 
     def _interest(
         self, shopper: Shopper, queries: Sequence[str], affinity: Affinity, own: list[int]

@@ -7,7 +7,9 @@ from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import requests
 import servers
 
 from aigq_tasks.errors import AigqError, OutsideTheLog
@@ -30,9 +32,11 @@ from aigq_tasks.stages.runner import Stage, run_stage
 from aigq_tasks.stages.samples import SamplesStage
 from aigq_tasks.stages.show import hints_of, print_lookup, report_rows
 from aigq_tasks.stages.study import study
+from aigq_tasks.stages.think_samples import ThinkSamplesStage
 from aigq_tasks.stages.u2q import U2qStage
 from aigq_tasks.stages.x2q import X2qStage
 from aigq_tasks.storage.manifests import Manifest
+from aigq_tasks.storage.tables import from_parquet
 
 pytestmark = pytest.mark.integration
 EVE = date(2017, 10, 8)
@@ -151,7 +155,9 @@ def test_what_is_released_can_be_served(
     assert 0 < len(cached.queries) <= 10
     index = table(released, need(released, "x2q", DAYS[-1]), "x2q")
     with versions.connect(released.settings.valkey.url) as client:
-        found = x2q_source.lookup(client, index_version(entry, "x2q"), index["trigger"].head(3))
+        found = x2q_source.lookup(
+            client, index_version(entry, "x2q"), index["trigger"].head(3).tolist()
+        )
     assert all(found.values())
     print_lookup(released, [index["trigger"][0], "Nothing like this!"], None)
     printed = capsys.readouterr().out
@@ -228,3 +234,33 @@ def test_missing_inputs_and_days_say_what_to_do(released: Context) -> None:
     with pytest.raises(AigqError, match=r"policy of .* is missing"):
         run_stage(EvaluateStage(), released, later)
     assert released.store.list("") == before
+
+
+def with_teacher(ctx: Context, url: str, model: str) -> Context:
+    teacher = ctx.settings.teacher.model_copy(
+        update={"url": f"{url}/v1", "model": model, "concurrency": 2, "retries": 0}
+    )
+    return replace(ctx, settings=ctx.settings.model_copy(update={"teacher": teacher}))
+
+
+def test_a_dead_language_model_costs_nothing_twice(released: Context, tmp_path: Path) -> None:
+    stage = ThinkSamplesStage()
+    with servers.chat_server(tmp_path) as url:
+        undisturbed = stage.compute(with_teacher(released, url, "good"), DAY)
+    assert undisturbed.tags == {"teacher": "good"}
+    asked = undisturbed.metrics["llm/explain/prompt_tokens"]
+    assert isinstance(asked, float)
+    assert asked > 0
+    # Another model's name, so none of the answers above count; the server dies on the way.
+    with servers.chat_server(tmp_path, dies_after=5) as url:
+        dying = with_teacher(released, url, "better")
+        with pytest.raises(AigqError, match="those are kept: mend it and run the same command"):
+            run_stage(stage, dying, DAY)
+    assert released.manifests.head(stage.name, DAY) is None
+    kept = len(released.store.list("llm/"))
+    with servers.chat_server(tmp_path) as url:
+        resumed = run_stage(stage, with_teacher(released, url, "better"), DAY)
+        questions = sum(requests.get(f"{url}/asked", timeout=5).json().values())
+    assert questions == len(released.store.list("llm/")) - kept  # nothing was asked again
+    samples = table(released, resumed, "samples")
+    pd.testing.assert_frame_equal(samples, from_parquet(undisturbed.files["samples.parquet"]))

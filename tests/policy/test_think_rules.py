@@ -5,11 +5,11 @@ import torch  # noqa: TID253
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aigq_tasks.context.interests import ThinkLimits
 from aigq_tasks.policy.generate import Spelling
 from aigq_tasks.policy.parse import ListFormat
 from aigq_tasks.policy.think import ThinkFormat, parse_think
 from aigq_tasks.policy.think_rules import ThinkRules
-from aigq_tasks.policy.training import ThinkLimits
 
 WHY, PAIR, ASK, SEP, B1, B2, B3, EOS, PAD = range(9)
 WORDS = {9: "often", 10: "milk", 11: " tea", 12: " ", 13: "m", 14: "ilk"}

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from aigq_tasks.context.prompt import Histories
 from aigq_tasks.samples.direct import direct_samples
+from aigq_tasks.storage.engine import engine
 
 
 def impressions() -> pd.DataFrame:
@@ -44,7 +45,9 @@ def samples(
     held_out: set[str], shown: pd.DataFrame | None = None, rankings: pd.DataFrame = RANKINGS
 ) -> pd.DataFrame:
     shown = impressions() if shown is None else shown
-    return direct_samples(shown, rankings, USERS, Histories.of(BEHAVIOURS), held_out, 3, 60)
+    histories = Histories.of(BEHAVIOURS)
+    with engine("duckdb") as execute:
+        return direct_samples(shown, rankings, USERS, histories, held_out, 3, 60, execute)
 
 
 def test_samples_of_a_day() -> None:

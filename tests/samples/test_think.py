@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from aigq_tasks.context.interests import Interest
+from aigq_tasks.context.interests import Interest, ThinkLimits
 from aigq_tasks.context.prompt import HistoryLine, Shopper
 from aigq_tasks.samples.labels import CLICKED, GENERATED, RANKED, SEARCHED
 from aigq_tasks.samples.think import judged_labels, think_samples
@@ -60,7 +60,7 @@ def test_a_sample_is_a_reasoned_day() -> None:
         }
     )
     labels = [["honey", "beer", "mint"], ["eggs"]]
-    table = think_samples(sessions, SHOPPERS, labels, Teacher(), 3)
+    table = think_samples(sessions, SHOPPERS, labels, Teacher(), ThinkLimits())
     assert table["sample_id"].tolist() == ["h1|2017-11-06"]  # nothing to reason from for h2
     [sample] = table.to_dict("records")
     assert sample["prompt"] == (
@@ -73,6 +73,9 @@ def test_a_sample_is_a_reasoned_day() -> None:
     )
     assert sample["labels"] == ["honey", "beer", "mint"]
     assert sample["triggers"] == [[2, 1], [1]]
-    empty = think_samples(sessions.iloc[1:], SHOPPERS[1:], labels[1:], Teacher(), 3)
+    tight = ThinkLimits(interests=1, triggers=1, queries=1)
+    [cut] = think_samples(sessions, SHOPPERS, labels, Teacher(), tight)["target"]
+    assert cut == "<why>often<interest><b_2><queries>honey"
+    empty = think_samples(sessions.iloc[1:], SHOPPERS[1:], labels[1:], Teacher(), ThinkLimits())
     assert list(empty.columns) == list(table.columns)
     assert len(empty) == 0

@@ -19,6 +19,7 @@ VECTORS = {
     "tea": (0.0, 0.0),
     "rye bread": (0.0, 1.0),
     "toast": (0.1, 0.8),
+    "ghee": (0.8, 0.2),
     "honey": (0.0, 0.0),
     "hammer": (0.0, 0.0),
 }
@@ -56,8 +57,17 @@ def test_interests_are_categories_with_the_lines_they_follow_from() -> None:
         Interest("milk due again", (1, 2), ("milk", "oat milk")),
         Interest("tea often", (2,), ("honey",)),
     ]
-    assert TEACHER.explain([SHOPPER], [queries], 1) == [interests[:1]]
     assert TEACHER.explain([Shopper("h2", "", ())], [queries], 5) == [[]]
+
+
+def test_later_categories_join_the_nearest_interest() -> None:
+    # The third category is one too many: ghee is nearer to milk (0.8) than to toast (0.24).
+    assert TEACHER.explain([SHOPPER], [["toast", "milk", "ghee"]], 2) == [
+        [
+            Interest("rye bread lately", (3,), ("toast",)),
+            Interest("milk due again", (1, 2), ("milk", "ghee")),
+        ]
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,47 @@
+"""The engine that Ibis expressions run on: DuckDB, or Spark where the extra is installed."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from aigq_tasks.errors import AigqError
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+EngineName = Literal["duckdb", "spark"]
+Execute = Callable[["ir.Table"], pd.DataFrame]
+
+
+@contextmanager
+def engine(name: EngineName) -> Iterator[Execute]:
+    """Yields what runs an expression over in-memory tables; both engines give equal frames.
+
+    AigqError if Spark is asked for and not installed."""
+    connection = _spark() if name == "spark" else _duckdb()
+    try:
+        yield connection.to_pandas
+    finally:
+        connection.disconnect()
+
+
+def _duckdb() -> Any:
+    import ibis  # half a second: not with the command
+
+    return ibis.duckdb.connect()
+
+
+def _spark() -> Any:
+    try:
+        import pyspark.sql
+    except ImportError as error:
+        raise AigqError(
+            "engine spark needs the package pyspark and a Java runtime; "
+            "install it with: pip install 'aigq[spark]'"
+        ) from error
+    import ibis
+
+    session = pyspark.sql.SparkSession.builder.config("spark.sql.session.timeZone", "UTC")
+    return ibis.pyspark.connect(session.getOrCreate())
