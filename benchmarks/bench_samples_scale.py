@@ -30,6 +30,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,11 @@ DIRECT_LABELS, THINK_LABELS, HOLDOUT = 20, 30, 0.5  # as in the default settings
 TOGETHER = 10  # copies of the market per row group of the Parquet files
 MOST = 1.5  # the requirement
 IDS = ("user_id", "event_id", "request_id")
+NOT_WRITTEN = ("x2q", "pandas")
+HEAD = (
+    f"{'job':8}{'engine':8}{'size':>6}{'visits':>8}{'s':>8}{'CPU s':>8}{'µs/visit':>10}"
+    f"{'MiB before':>12}{'MiB peak':>10}{'KiB/visit':>11}"
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,9 @@ def market(day: date, seed: int) -> Frames:
     }
 
 
-def synthetic(rng: np.random.Generator, users: np.ndarray, phrases: np.ndarray, day: date) -> Frames:
+def synthetic(
+    rng: np.random.Generator, users: np.ndarray, phrases: np.ndarray, day: date
+) -> Frames:
     """`users`, `impressions`, `rankings`, `generated` and `signals`, queries out of phrases."""
     requests = pd.DataFrame({"user_id": np.repeat(users, rng.poisson(REQUESTS, len(users)))})
     requests["request_id"] = [f"r{n}" for n in range(len(requests))]
@@ -182,9 +190,7 @@ def sample_tables(t: Any, day: date, held: set[str]) -> Iterator[tuple[str, Any]
     yield "think-labels", rerank(think_candidates(think, *own), THINK_LABELS)
 
 
-def with_ibis(
-    connection: Any, job: str, folder: Path, out: Path, day: date, seed: int
-) -> None:
+def with_ibis(connection: Any, job: str, folder: Path, out: Path, day: date, seed: int) -> None:
     paths = sorted(folder.glob("*.parquet"))
     tables = {path.stem: connection.read_parquet(str(path)) for path in paths}
     if job == "x2q":
@@ -217,7 +223,10 @@ def pandas_samples(t: Frames, day: date, held: set[str]) -> Iterator[tuple[str, 
     tiers = [(0, exposed, "session_id"), (2, ranked, "user_id")]
     yield "direct-labels", pandas_rerank(direct, tiers, DIRECT_LABELS)
 
-    columns, feedback = ["user_id", "time"], pd.concat([clicked["user_id"], t["searches"]["user_id"]])
+    columns, feedback = (
+        ["user_id", "time"],
+        pd.concat([clicked["user_id"], t["searches"]["user_id"]]),
+    )
     events = pd.concat([t[name][columns] for name in ("impressions", "searches", "item_clicks")])
     think = events.groupby("user_id", as_index=False)["time"].min()
     think = think[think["user_id"].isin(feedback.unique())]
@@ -274,22 +283,26 @@ def spark(scratch: Path) -> Any:
 def measured(engine: str, job: str, folder: Path, day: date, seed: int, threads: int) -> Cost:
     """Runs one job; the process must be a fresh one, for a peak never falls."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
-        out, work = Path(name), Callable[[], None]
-        if engine == "pandas":
-            work = partial(with_pandas, folder, out, day, seed)
-        else:
-            own = {"threads": threads} if threads else {}
-            scratch = out / "scratch"
-            connection = (
-                spark(scratch)
-                if engine == "spark"
-                else ibis.duckdb.connect(temp_directory=str(scratch), **own)
-            )
-            work = partial(with_ibis, connection, job, folder, out, day, seed)
-        start, cpu, wall = peak_mib(), cpu_seconds(), time.perf_counter()
+        out = Path(name)
+        work = prepared(engine, job, folder, out, day, seed, threads)
+        start, cpu, clock = peak_mib(), cpu_seconds(), time.perf_counter()
         work()
-        wall = time.perf_counter() - wall
+        wall = time.perf_counter() - clock
         return Cost(wall, cpu_seconds() - cpu, peak_mib(), start)
+
+
+def prepared(
+    engine: str, job: str, folder: Path, out: Path, day: date, seed: int, threads: int
+) -> Callable[[], None]:
+    """The job, with its engine connected."""
+    if engine == "pandas":
+        return partial(with_pandas, folder, out, day, seed)
+    scratch = out / "scratch"
+    if engine == "spark":
+        return partial(with_ibis, spark(scratch), job, folder, out, day, seed)
+    own = {"threads": threads} if threads else {}
+    connection = ibis.duckdb.connect(temp_directory=str(scratch), **own)
+    return partial(with_ibis, connection, job, folder, out, day, seed)
 
 
 def processes() -> list[psutil.Process]:
@@ -334,34 +347,48 @@ def main() -> None:
     options = parser.parse_args()
 
     tables = market(options.day, options.seed)
+    visits = len(tables["users"])
     runs = [(job, e) for job in options.jobs for e in options.engines if (job, e) != NOT_WRITTEN]
-    costs: dict[tuple[str, str, int], Cost] = {}
-    users = len(tables["users"])
-    print(
-        f"{'job':8}{'engine':8}{'size':>6}{'visits':>8}{'s':>8}{'CPU s':>8}{'µs/visit':>10}"
-        f"{'MiB before':>12}{'MiB peak':>10}{'KiB/visit':>11}",
-        flush=True,
-    )
+    costs: dict[tuple[str, str], dict[int, Cost]] = {run: {} for run in runs}
+    print(HEAD, flush=True)
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as name:
             write(tables, size, options.seed, Path(name))
+            own = {"folder": Path(name), "day": options.day, "seed": options.seed}
             for job, engine in runs:
-                own = {"folder": Path(name), "day": options.day, "seed": options.seed}
-                own |= {"engine": engine, "job": job, "threads": options.threads}
-                cost = costs[job, engine, size] = median_of(options.repeats, **own)
-                visits = size * users
-                print(
-                    f"{job:8}{engine:8}{size:5}x{visits:8}{cost.wall:8.2f}{cost.cpu:8.2f}"
-                    f"{cost.wall / visits * 1e6:10.0f}{cost.start:12.0f}{cost.peak:10.0f}"
-                    f"{cost.peak * 1024 / visits:11.1f}",
-                    flush=True,
-                )
-    for job, engine in runs:
-        for small, large in zip(options.sizes, options.sizes[1:], strict=False):
-            print_ratios(job, engine, large / small, costs[job, engine, small], costs[job, engine, large])
-    
+                own |= {"job": job, "engine": engine, "threads": options.threads}
+                costs[job, engine][size] = median_of(options.repeats, **own)
+                print(line(job, engine, size, size * visits, costs[job, engine][size]), flush=True)
+    for (job, engine), own_costs in costs.items():
+        for small, large in pairwise(options.sizes):
+            print(f"{job}, {engine}: {ratios(own_costs, small, large)}")
+    for size in options.sizes:
+        if ("samples", "pandas") in costs and ("samples", "duckdb") in costs:
+            plain, ours = (costs["samples", engine][size] for engine in ("pandas", "duckdb"))
+            print(
+                f"samples, {size}x: pandas takes {plain.wall / ours.wall:.1f} times the time and "
+                f"{plain.peak / ours.peak:.1f} times the peak memory of duckdb"
+            )
 
-NOT_WRITTEN = ("x2q", "pandas")
+
+def line(job: str, engine: str, size: int, visits: int, cost: Cost) -> str:
+    return (
+        f"{job:8}{engine:8}{size:5}x{visits:8}{cost.wall:8.2f}{cost.cpu:8.2f}"
+        f"{cost.wall / visits * 1e6:10.0f}{cost.start:12.0f}{cost.peak:10.0f}"
+        f"{cost.peak * 1024 / visits:11.1f}"
+    )
+
+
+def ratios(costs: dict[int, Cost], small: int, large: int) -> str:
+    """Figures per visit at the large size over those at the small one, against the requirement."""
+    a, b, more = costs[small], costs[large], large / small
+    wall, cpu, peak = b.wall / a.wall / more, b.cpu / a.cpu / more, b.peak / a.peak / more
+    added = (b.peak - b.start) / (a.peak - a.start) / more
+    met = "met" if max(wall, peak) <= MOST else "MISSED"
+    return (
+        f"{large}x to {small}x per visit: time {wall:.2f}, CPU {cpu:.2f}, peak memory {peak:.2f} "
+        f"(what the job added {added:.2f}); at most {MOST}: {met}"
+    )
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from aigq_tasks.context.interests import Interest
+from aigq_tasks.context.interests import Interest, rationale
 from aigq_tasks.context.prompt import HistoryLine, Shopper
-from aigq_tasks.teacher.teachers import StandIn, rationale
+from aigq_tasks.teacher.teachers import StandIn
 
 MILK = HistoryLine("milk", "search", 7, 3, 7.0)  # every 7 days, 7 days ago
 TEA = HistoryLine("tea", "search", 2, 3, 20.0)
