@@ -8,6 +8,7 @@ Rationales come first, as the reasoning they are; pair k belongs to rationale k.
 number of a history line of the prompt, which ends with <think>.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -72,6 +73,18 @@ def render_interests(interests: Sequence[Interest]) -> str:
         for interest in interests
     )
     return whys + pairs
+
+
+def read_interests(target: str) -> list[Interest]:
+    """Inverse of `render_interests` for a target that it wrote."""
+    whys = re.findall(f"{WHY}([^<]*)", target)
+    pairs = [pair.split(QUERIES) for pair in target.split(INTEREST)[1:]]
+    return [
+        Interest(
+            why, tuple(int(n) for n in re.findall(r"<b_(\d+)>", lines)), tuple(text.split(SEP))
+        )
+        for why, (lines, text) in zip(whys, pairs, strict=True)
+    ]
 
 
 def rationale(line: HistoryLine) -> str:

@@ -7,6 +7,7 @@ prompt stays short. There is no instruction text: fine-tuning has internalised t
 """
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -105,6 +106,35 @@ def render_think_prompt(profile: str, lines: Iterable[HistoryLine]) -> str:
     refer to; ends with <think>."""
     numbered = (f"{behavior_token(i)}{line.render()}" for i, line in enumerate(lines, 1))
     return f"{PROFILE}{profile}{HISTORY}{''.join(numbered)}{THINK}"
+
+
+def plain_text(prompt: str) -> str:
+    """A prompt with its special tokens spelt out, the schema that they replace (paper 3.2): an
+    instruction, the profile, then a line per content with number, time, behaviour and text.
+
+    "<profile>65+<history><3_day_ago><search>tea<hints>" becomes
+    "suggest search queries user 65+ history 1 3 days ago searched tea queries".
+    """
+    head, _, rest = prompt.partition(HISTORY)
+    rest = re.sub(rf"<b_\d+>|{HINTS}|{THINK}", "", rest)
+    lines = re.split(r"(?=<\d+_day_ago>)", rest)
+    numbered = [f" {number} {line}" for number, line in enumerate(lines[1:], 1)]
+    spelt = f"{INSTRUCTION} {head} history{''.join(numbered)} queries"
+    for pattern, words in _SPELT:
+        spelt = re.sub(pattern, words, spelt)
+    return " ".join(spelt.split())
+
+
+INSTRUCTION = "suggest search queries"
+_SPELT = (
+    (PROFILE, " user "),
+    (r"<(\d+)_day_ago>", r" \1 days ago "),
+    (r"<(\d+)_time>", r" \1 times "),
+    (r"<every_(\d+)_day>", r" every \1 days "),
+    ("<search>", " searched "),
+    ("<item_click>", " clicked item "),
+    ("<hint_click>", " clicked hint "),
+)
 
 
 def render_target(queries: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """From a stored policy to queries that may be shown: shoppers, generation, filters."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -50,14 +50,19 @@ def shoppers_at(
     ]
 
 
-def generate(ctx: Context, policy: Manifest, shoppers: Sequence[Shopper]) -> Generated:
+def generate(
+    ctx: Context,
+    policy: Manifest,
+    shoppers: Sequence[Shopper],
+    prompt: Callable[[Shopper], str] = Shopper.prompt,
+) -> Generated:
     """Greedy lists of a stored AIGQ-Direct policy, filtered: normal form, unique, allowed."""
     from aigq_tasks.policy.generate import generate_lists
 
     settings = ctx.settings.generation
     parsed = generate_lists(
         *_load(ctx, policy),
-        [shopper.prompt() for shopper in shoppers],
+        [prompt(shopper) for shopper in shoppers],
         settings.list_length,
         batch_size=settings.batch_size,
         progress=True,

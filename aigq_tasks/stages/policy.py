@@ -64,10 +64,11 @@ class PolicyStage:
 
 def policy_samples(rows: pd.DataFrame) -> list[PolicySample]:
     """Samples as trainers take them, in the table's order."""
+    targets = rows["target"] if "target" in rows else [""] * len(rows)
     columns = [rows[c] for c in ("user_id", "prompt", "labels")]
     return [
-        PolicySample(user, prompt, [str(query) for query in labels])
-        for user, prompt, labels in zip(*columns, strict=True)
+        PolicySample(user, prompt, [str(query) for query in labels], target)
+        for user, prompt, labels, target in zip(*columns, targets, strict=True)
     ]
 
 

@@ -49,15 +49,19 @@ class SftStage:
         """Special tokens that the backbone gets besides those of the prompt."""
         return ()
 
+    def rows(self, ctx: Context, day: date) -> pd.DataFrame:
+        """The samples to learn from."""
+        days = bootstrap_days(ctx, day)
+        sessions = [table(ctx, need(ctx, self.samples, past), "samples") for past in days]
+        return pd.concat(sessions, ignore_index=True).tail(self.count(ctx))
+
     def compute(self, ctx: Context, day: date) -> StageOutput:
         from aigq_tasks.policy.backbone import load_backbone, make_deterministic, save_policy
         from aigq_tasks.policy.il_sft import train_il_sft
 
         policy = ctx.settings.policy
         make_deterministic(policy.seed, policy.threads)
-        days = bootstrap_days(ctx, day)
-        sessions = [table(ctx, need(ctx, self.samples, past), "samples") for past in days]
-        rows = pd.concat(sessions, ignore_index=True).tail(self.count(ctx))
+        rows = self.rows(ctx, day)
         network, tokenizer = load_backbone(policy.backbone, self.tokens(ctx))
         history = train_il_sft(
             network, tokenizer, policy_samples(rows), self.training(ctx), policy.seed

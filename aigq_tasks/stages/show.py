@@ -27,6 +27,7 @@ COLUMNS = {
     "HR@30 SFT": ("evaluate", "sft/query_hr_30"),
     "HR@30 Think": ("evaluate", "think/query_hr_30"),
     "Cate HR@30": ("evaluate", "challenger/cate_hr_30"),
+    "x2q hits": ("x2q", "hit_users"),
     "true click": ("evaluate", "challenger/true_click"),
     "true click SFT": ("evaluate", "sft/true_click"),
 }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from aigq_tasks.context.queries import is_allowed
-from aigq_tasks.recall.x2q_source import RECENT
+from aigq_tasks.recall.x2q_source import RECENT, X2qSource
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.generation import generation_config, reason, shoppers_at
 from aigq_tasks.stages.reading import (
@@ -76,17 +76,26 @@ class X2qStage:
         with engine(ctx.settings.engine) as execute:
             index = x2q_entries(ibis.memtable(ties), ibis.memtable(signals), ctx.settings.x2q)
             entries = execute(index)
-        metrics = _metrics(entries, reasoned) | self._churn(ctx, day, entries)
+        metrics = _metrics(entries, reasoned)
+        parent = live_entry(ctx, day)
+        if "x2q" in parent.models:
+            old = table(ctx, model(ctx, parent, "x2q"), "x2q")
+            metrics |= of_yesterday(old, entries, users["user_id"], history, day)
         return StageOutput(files={"x2q.parquet": to_parquet(entries)}, metrics=metrics)
 
-    def _churn(self, ctx: Context, day: date, entries: pd.DataFrame) -> dict[str, float]:
-        """Share of the parent release's (trigger, query) pairs that are gone."""
-        parent = live_entry(ctx, day)
-        if "x2q" not in parent.models:
-            return {}
-        old = table(ctx, model(ctx, parent, "x2q"), "x2q")[["trigger", "query"]]
-        kept = len(old.merge(entries, on=["trigger", "query"]))
-        return {"churn": round(1 - kept / max(1, len(old)), 6)}
+
+def of_yesterday(
+    old: pd.DataFrame, entries: pd.DataFrame, users: pd.Series, history: pd.DataFrame, day: date
+) -> dict[str, float]:
+    """How the index of the parent release fared: churn, the share of its (trigger, query) pairs
+    that are gone today, and hit_users, the share of the day's users, those without any history
+    included, to whom it had something to say when the day began."""
+    kept = len(old.merge(entries, on=["trigger", "query"]))
+    asked = X2qSource(old).recall(users.tolist(), history, pd.Timestamp(day), 1)
+    return {
+        "churn": round(1 - kept / max(1, len(old)), 6),
+        "hit_users": round(sum(map(bool, asked.values())) / max(1, len(asked)), 6),
+    }
 
 
 def ties_of(reasoned: "Reasoned") -> pd.DataFrame:

@@ -9,6 +9,7 @@ from aigq_tasks.context.prompt import (
     Histories,
     HistoryLine,
     history_lines,
+    plain_text,
     profile_words,
     render_prompt,
     render_target,
@@ -163,3 +164,14 @@ def test_histories_keep_users_apart() -> None:
     assert histories.lines("b", np.datetime64("2017-11-13T12:00", "us"), 10) == []
     assert histories.lines("nobody", NOW, 10) == []
     assert list(Histories.of(table.iloc[:0]).users()) == []
+
+
+def test_plain_text_says_the_same_in_words() -> None:
+    lines = [HistoryLine("tea", "search", 3, 2, 7.0), HistoryLine("rye", "item_click", 0, 1, 0.0)]
+    words = (
+        "suggest search queries user 65+ history 1 3 days ago searched 2 times every 7 days tea "
+        "2 0 days ago clicked item rye queries"
+    )
+    assert plain_text(render_prompt("65+", lines)) == words
+    assert plain_text(render_think_prompt("65+", lines)) == words
+    assert plain_text(render_prompt("", [])) == "suggest search queries user history queries"

@@ -17,6 +17,7 @@ from aigq_tasks.recall import u2q, versions, x2q_source
 from aigq_tasks.services.environment import S3_PORTS
 from aigq_tasks.services.processes import supervised
 from aigq_tasks.settings import load_settings
+from aigq_tasks.stages.ablation import VARIANTS, ablation
 from aigq_tasks.stages.bootstrap import STEPS, bootstrap
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.ctr import CtrStage
@@ -213,6 +214,22 @@ def test_a_study_trains_beside_the_releases(
     capsys.readouterr()
     study(released, DAYS[-1], seeds, tmp_path / "study.md")
     assert capsys.readouterr().out.count("up to date") == 5
+    assert released.ledger.entries() == entries
+
+
+def test_an_ablation_trains_beside_the_releases(
+    released: Context, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = released.ledger.entries()
+    ablation(released, DAY, [5], tmp_path / "ablation.md")
+    written = (tmp_path / "ablation.md").read_text()
+    assert all(f"| {variant.name} | " in written for variant in VARIANTS)
+    sft = [need(released, f"ablation-sft-{name}-5", EVE) for name in ("direct", "think")]
+    assert sft[0].inputs != sft[1].inputs
+    capsys.readouterr()
+    ablation(released, DAY, [5], tmp_path / "ablation.md")
+    assert capsys.readouterr().out.count("up to date") == 2 * len(VARIANTS)
+    assert (tmp_path / "ablation.md").read_text() == written
     assert released.ledger.entries() == entries
 
 

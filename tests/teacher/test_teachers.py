@@ -2,9 +2,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 
-from aigq_tasks.context.interests import Interest, rationale
+from aigq_tasks.context.interests import Interest
 from aigq_tasks.context.prompt import HistoryLine, Shopper
 from aigq_tasks.teacher.teachers import StandIn
 
@@ -68,16 +67,3 @@ def test_later_categories_join_the_nearest_interest() -> None:
             Interest("milk due again", (1, 2), ("milk", "ghee")),
         ]
     ]
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        (MILK, "milk due again"),
-        (TEA, "tea often"),
-        (RYE, "rye bread lately"),
-        (HistoryLine("milk", "search", 5, 2, 7.0), "milk lately"),  # 5 < 0.8 · 7
-    ],
-)
-def test_rationales(line: HistoryLine, words: str) -> None:
-    assert rationale(line) == words

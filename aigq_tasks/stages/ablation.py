@@ -1,0 +1,223 @@
+"""`aigq ablation`: what each part of the samples is worth, for AIGQ-Direct and AIGQ-Think.
+
+Every variant is IL-SFT from the base model on the bootstrap days, with one part changed, judged
+on all users of the days after: no variant has learned from those days. Nothing is released, and
+each step is a stage of its own name, so an ablation resumes where it stopped.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from aigq_tasks.context.interests import Interest, read_interests, render_interests
+from aigq_tasks.context.prompt import Shopper, plain_text
+from aigq_tasks.evaluation.intervals import bootstrap_mean_ci, paired_bootstrap
+from aigq_tasks.policy.training import SftConfig
+from aigq_tasks.stages.context import Context
+from aigq_tasks.stages.evaluate import EvaluateStage, held_out_case, score_arms
+from aigq_tasks.stages.generation import generate, generate_reasoned
+from aigq_tasks.stages.reading import days_between, need, table
+from aigq_tasks.stages.runner import StageOutput, preflight, run_stage
+from aigq_tasks.stages.sft import SftStage, ThinkSftStage
+from aigq_tasks.stages.show import markdown
+from aigq_tasks.storage.tables import to_parquet
+
+METRICS = ("query_hr_10", "query_hr_30", "cate_hr_30", "sem_sim", "unique_cates", "valid")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """base: the variant that it changes, "" if none. rows: (samples, seed) -> samples. prompt:
+    how a shopper is described when Direct's lists are written."""
+
+    name: str
+    base: str
+    think: bool
+    rows: Callable[[pd.DataFrame, int], pd.DataFrame]
+    prompt: Callable[[Shopper], str] = Shopper.prompt
+
+
+def unchanged(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
+    return rows
+
+
+def unordered(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Labels in random order: of Direct the list, of Think interests and queries in each."""
+    rng = np.random.default_rng(seed)
+    if "target" in rows:
+        return rows.assign(target=[_shuffled(target, rng) for target in rows["target"]])
+    shuffled = [rng.permutation(list(labels)).tolist() for labels in rows["labels"]]
+    return rows.assign(labels=pd.Series(shuffled, rows.index))
+
+
+def _shuffled(target: str, rng: np.random.Generator) -> str:
+    points = read_interests(target)
+    shuffled = [
+        replace(points[i], queries=tuple(rng.permutation(points[i].queries).tolist()))
+        for i in rng.permutation(len(points))
+    ]
+    return render_interests(shuffled)
+
+
+def unexplained(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Every rationale is the same word; the layout stays."""
+
+    def bare(point: Interest) -> Interest:
+        return replace(point, rationale="lately")
+
+    targets = [render_interests([*map(bare, read_interests(text))]) for text in rows["target"]]
+    return rows.assign(target=targets)
+
+
+def spelt_out(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Prompts as plain text."""
+    return rows.assign(prompt=[plain_text(prompt) for prompt in rows["prompt"]])
+
+
+def spelt(shopper: Shopper) -> str:
+    return plain_text(shopper.prompt())
+
+
+VARIANTS = (
+    Variant("direct", "", False, unchanged),
+    Variant("direct, unordered labels", "direct", False, unordered),
+    Variant("direct, plain-text prompt", "direct", False, spelt_out, spelt),
+    Variant("think", "direct", True, unchanged),
+    Variant("think, unordered labels", "think", True, unordered),
+    Variant("think, without rationales", "think", True, unexplained),
+)
+
+
+def _stage_name(kind: str, variant: Variant, seed: int) -> str:
+    return f"ablation-{kind}-{variant.name.replace(', ', '-').replace(' ', '-')}-{seed}"
+
+
+class _Sft(SftStage):
+    """IL-SFT of one variant with the seed of the context's settings."""
+
+    needs = ("s3",)
+
+    def __init__(self, variant: Variant, seed: int) -> None:
+        self.name, self.variant, self.seed = _stage_name("sft", variant, seed), variant, seed
+        self.recipe = ThinkSftStage() if variant.think else SftStage()
+        self.samples = self.recipe.samples
+
+    def training(self, ctx: Context) -> SftConfig:
+        return self.recipe.training(ctx)
+
+    def count(self, ctx: Context) -> int:
+        return self.recipe.count(ctx)
+
+    def tokens(self, ctx: Context) -> Sequence[str]:
+        return self.recipe.tokens(ctx)
+
+    def rows(self, ctx: Context, day: date) -> pd.DataFrame:
+        return self.variant.rows(super().rows(ctx, day), self.seed)
+
+
+class _Evaluate(EvaluateStage):
+    """The variant's lists for all users of a day."""
+
+    needs = ("s3",)
+
+    def __init__(self, variant: Variant, seed: int) -> None:
+        self.name, self.variant = _stage_name("evaluate", variant, seed), variant
+        self.sft = _stage_name("sft", variant, seed)
+
+    def inputs(self, ctx: Context, day: date) -> dict[str, str]:
+        own = need(ctx, self.sft, ctx.settings.bootstrap_day).digest
+        return {**super().inputs(ctx, day), "policy": own}
+
+    def compute(self, ctx: Context, day: date) -> StageOutput:
+        case = held_out_case(ctx, day, everybody=True)
+        policy = need(ctx, self.sft, ctx.settings.bootstrap_day)
+        if self.variant.think:
+            made = generate_reasoned(ctx, policy, case.shoppers)
+        else:
+            made = generate(ctx, policy, case.shoppers, self.variant.prompt)
+        name = self.variant.name
+        scores = score_arms(ctx, day, case, {name: made.lists}, {name: made.valid})
+        return StageOutput(files={"scores.parquet": to_parquet(scores)}, metrics={})
+
+
+def ablation(ctx: Context, last: date, seeds: Sequence[int], out: Path) -> None:
+    """Train and judge every variant with every seed up to the day `last`; write the report.
+
+    AigqError if a day up to `last` is not released yet."""
+    preflight(("s3",), ctx)
+    first = ctx.settings.bootstrap_day
+    days = days_between(first + timedelta(days=1), last)
+    frames, tokens = [], {}
+    for variant in VARIANTS:
+        for seed in seeds:
+            frames.append(_scores(ctx, variant, seed, days))
+        rows = variant.rows(_Sft(variant, seeds[0]).recipe.rows(ctx, first), seeds[0])
+        tokens[variant.name] = tokens_per_prompt(ctx, rows["prompt"].tolist())
+    out.write_text(report(pd.concat(frames), tokens, ctx.settings.seed))
+    print(f"ablation written to {out}")
+
+
+def _scores(ctx: Context, variant: Variant, seed: int, days: Sequence[date]) -> pd.DataFrame:
+    policy = ctx.settings.policy.model_copy(update={"seed": seed})
+    seeded = replace(ctx, settings=ctx.settings.model_copy(update={"policy": policy}))
+    run_stage(_Sft(variant, seed), seeded, ctx.settings.bootstrap_day)
+    frames = []
+    for day in days:
+        judged = run_stage(_Evaluate(variant, seed), seeded, day)
+        frames.append(table(seeded, judged, "scores").assign(seed=seed, day=day.isoformat()))
+    return pd.concat(frames)
+
+
+def tokens_per_prompt(ctx: Context, prompts: Sequence[str]) -> float:
+    """Mean number of tokens, by the tokenizer of the backbone."""
+    from aigq_tasks.policy.backbone import load_backbone
+
+    extra = ThinkSftStage().tokens(ctx)
+    _, tokenizer = load_backbone(ctx.settings.policy.backbone, extra)
+    return float(np.mean([len(ids) for ids in tokenizer(list(prompts))["input_ids"]]))
+
+
+def report(scores: pd.DataFrame, tokens: dict[str, float], seed: int) -> str:
+    """Markdown: per variant tokens per prompt, the METRICS over all days and seeds, and the paired
+    change of Query HR@30 to the variant it is based on; 95% bootstrap over users.
+
+    scores: arm (a variant's name), user_id, seed, day and the METRICS."""
+    return (
+        "# Ablation of IL-SFT\n\n"
+        "Replayed market (simulated), the teacher of AIGQ-Think is "
+        "the one named in the manifests of `think-samples`. All users of the days after the "
+        f"bootstrap, {scores['seed'].nunique()} seeds; no variant learned from these days.\n\n"
+        f"{markdown([_row(variant, scores, tokens, seed) for variant in VARIANTS])}"
+    )
+
+
+def _row(
+    variant: Variant, scores: pd.DataFrame, tokens: dict[str, float], seed: int
+) -> dict[str, str]:
+    own = _of(scores, variant.name)
+    users = own["user_id"].tolist()
+    row: dict[str, Any] = {
+        "variant": variant.name,
+        "user-days": str(len(own)),
+        "tokens per prompt": f"{tokens[variant.name]:.0f}",
+    }
+    for metric in METRICS:
+        value = bootstrap_mean_ci(own[metric].to_numpy(np.float64), users, seed=seed)
+        row[metric] = f"{value.mean:.3f} [{value.low:.3f}, {value.high:.3f}]"
+    row["change of query_hr_30"] = "-"
+    if variant.base:
+        base = _of(scores, variant.base)["query_hr_30"].to_numpy(np.float64)
+        change = paired_bootstrap(own["query_hr_30"].to_numpy(np.float64), base, users, seed=seed)
+        row["change of query_hr_30"] = (
+            f"{change.mean:+.3f} [{change.low:+.3f}, {change.high:+.3f}] to {variant.base}"
+        )
+    return row
+
+
+def _of(scores: pd.DataFrame, name: str) -> pd.DataFrame:
+    return scores[scores["arm"] == name].sort_values(["seed", "day", "user_id"])
