@@ -38,5 +38,7 @@ def think_sessions(
 
 def kept_sessions(sessions: ir.Table, held_out: Set[str]) -> ir.Table:
     """The sessions of the users who are not held out, in order of (time, session_id)."""
-    kept = sessions.filter(sessions.user_id.notin(sorted(held_out))) if held_out else sessions
-    return kept.order_by(["time", "session_id"])
+    if held_out:  # joined: a list of 15,000 users in the SQL text took a minute
+        users = ibis.memtable({"user_id": sorted(held_out)})
+        sessions = sessions.anti_join(users, "user_id")
+    return sessions.order_by(["time", "session_id"])

@@ -22,9 +22,15 @@ def engine(name: EngineName) -> Iterator[Execute]:
     AigqError if Spark is asked for and not installed."""
     connection = _spark() if name == "spark" else _duckdb()
     try:
-        yield connection.to_pandas
+        yield lambda table: _in_microseconds(connection.to_pandas(table))
     finally:
         connection.disconnect()
+
+
+def _in_microseconds(frame: pd.DataFrame) -> pd.DataFrame:
+    """Times as the log has them; Spark hands them back in nanoseconds."""
+    times = frame.select_dtypes("datetime")
+    return frame.astype(dict.fromkeys(times.columns, "datetime64[us]"))
 
 
 def _duckdb() -> Any:
