@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch  # noqa: TID253  rules are masks over the vocabulary
 
@@ -28,6 +29,17 @@ class _Row:
     ended: bool = False
 
 
+_ANY, _NONE, _BEGIN, _TEXT = range(4)  # what a choice starts from: see ThinkRules._bases
+
+
+class _Choice(NamedTuple):
+    """A row's next token: those of a base, more, and without the banned ones."""
+
+    base: int
+    more: Sequence[int] = ()
+    banned: Sequence[int] = ()
+
+
 class ThinkRules:
     """Bans on the next token of every row, for completions of the layout of `policy.think`.
 
@@ -44,10 +56,23 @@ class ThinkRules:
         self.fmt, self.spelling, self.limits = fmt, spelling, limits
         self.rows = [_Row(number) for number in lines]
         self._behaviors = {index: token for token, index in fmt.behaviors.items()}
+        text = spelling.is_text
+        bases = [torch.ones_like(text), torch.zeros_like(text), spelling.has_letters, text]
+        self._bases = torch.stack(bases)
 
     def allowed(self) -> torch.Tensor:
         """(B, V) bool: the tokens that may come next; all of them once a row has ended."""
-        return torch.stack([self._of_row(row) for row in self.rows])
+        choices = [self._of_row(row) for row in self.rows]
+        allowed = self._bases[[choice.base for choice in choices]]
+        for value in (True, False):
+            cells = [
+                (i, token)
+                for i, choice in enumerate(choices)
+                for token in (choice.more if value else choice.banned)
+            ]
+            if cells:
+                allowed[tuple(torch.tensor(cells, device=allowed.device).T)] = value
+        return allowed
 
     def observe(self, tokens: Sequence[int]) -> None:
         """Take in the token chosen for each row; what follows the end is ignored."""
@@ -77,52 +102,47 @@ class ThinkRules:
             else:
                 row.letters += self.spelling.letters.get(token, "")
 
-    def _of_row(self, row: _Row) -> torch.Tensor:
+    def _of_row(self, row: _Row) -> _Choice:
         fmt = self.fmt
         if row.ended:
-            return torch.ones_like(self.spelling.is_text)
+            return _Choice(_ANY)
         if row.part is None:
-            return self._only([fmt.why])
+            return _Choice(_NONE, [fmt.why])
         if row.part == fmt.why:
             return self._rationale(row)
         if row.part == fmt.interest:
             return self._triggers(row)
         return self._query(row)
 
-    def _rationale(self, row: _Row) -> torch.Tensor:
-        allowed = self._text(row, self.limits.rationale_tokens)
-        if row.letters:
-            allowed[self.fmt.interest] = True
-            allowed[self.fmt.why] = row.whys < self.limits.interests
-        return allowed
+    def _rationale(self, row: _Row) -> _Choice:
+        more = [self.fmt.interest] if row.letters else []
+        if row.letters and row.whys < self.limits.interests:
+            more.append(self.fmt.why)
+        return _Choice(_text(row, self.limits.rationale_tokens), more)
 
-    def _triggers(self, row: _Row) -> torch.Tensor:
-        open_lines = [i for i in range(1, row.lines + 1) if i not in row.chosen]
-        full = len(row.chosen) >= self.limits.triggers
-        allowed = self._only([] if full else [self._behaviors[i] for i in open_lines])
-        allowed[self.fmt.queries] = bool(row.chosen)
-        return allowed
+    def _triggers(self, row: _Row) -> _Choice:
+        more = [self.fmt.queries] if row.chosen else []
+        if len(row.chosen) < self.limits.triggers:
+            open_lines = (i for i in range(1, row.lines + 1) if i not in row.chosen)
+            more.extend(self._behaviors[i] for i in open_lines)
+        return _Choice(_NONE, more)
 
-    def _query(self, row: _Row) -> torch.Tensor:
-        allowed = self._text(row, self.limits.query_tokens)
-        missing = [
-            whole[len(row.letters) :] for whole in row.earlier if whole.startswith(row.letters)
-        ]
-        for letters in missing:
-            allowed[self.spelling.ids.get(letters, [])] = False
-        if row.letters:
-            allowed[self.fmt.sep] = row.queries + 1 < self.limits.queries
-            allowed[self.fmt.interest] = row.pairs < row.whys
-            allowed[self.fmt.eos] = row.pairs == row.whys
-        return allowed
+    def _query(self, row: _Row) -> _Choice:
+        fmt, written = self.fmt, len(row.letters)
+        missing = [whole[written:] for whole in row.earlier if whole.startswith(row.letters)]
+        banned = [token for letters in missing for token in self.spelling.ids.get(letters, ())]
+        base = _text(row, self.limits.query_tokens)
+        if not row.letters:
+            return _Choice(base, [], banned)
+        more = [fmt.interest if row.pairs < row.whys else fmt.eos]
+        if row.queries + 1 < self.limits.queries:
+            more.append(fmt.sep)
+        return _Choice(base, more, banned)
 
-    def _text(self, row: _Row, most: int) -> torch.Tensor:
-        if row.tokens >= most:
-            return self._only([])
-        spelling = self.spelling
-        return (spelling.is_text if row.letters else spelling.has_letters).clone()
 
-    def _only(self, ids: Sequence[int]) -> torch.Tensor:
-        allowed = torch.zeros_like(self.spelling.is_text)
-        allowed[list(ids)] = True
-        return allowed
+def _text(row: _Row, most: int) -> int:
+    """Which texts may go on the open part: none where it is full, none without a letter at its
+    beginning."""
+    if row.tokens >= most:
+        return _NONE
+    return _TEXT if row.letters else _BEGIN
