@@ -11,16 +11,12 @@ as popularity tables: they never find out that the prompt matters. Two things cu
   start with norm 1, so that it can say so sharply;
 - a curriculum: first the target is the history's own strongest contents in order (copying, a
   noise-free task), then half of the targets are what the next visit really asked for.
-
-Half of the targets are lists (AIGQ-Direct), half are interest points (AIGQ-Think): the same
-queries with the numbers of the lines they stand on. A small model does not learn to point at a
-line in the few hundred steps of its fine-tuning.
 """
 
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -31,22 +27,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 from rich.progress import Progress
 
-from aigq_tasks.context.interests import (
-    ENDINGS,
-    Interest,
-    ThinkLimits,
-    rationale,
-    render_interests,
-    within,
-)
-from aigq_tasks.context.prompt import (
-    Histories,
-    HistoryLine,
-    render_prompt,
-    render_target,
-    render_think_prompt,
-)
-from aigq_tasks.context.tokens import SPECIAL_TOKENS, think_tokens
+from aigq_tasks.context.prompt import Histories, render_prompt, render_target
 from aigq_tasks.policy.tokenizer import build_tokenizer
 
 CUTOFF = date(2017, 9, 1)
@@ -64,9 +45,6 @@ class PretrainConfig(BaseModel):
     # (step, share of copying targets), linear in between. Copying never stops: on next visits
     # alone the heads forgot it again.
     copy_share: tuple[tuple[int, float], ...] = ((0, 1.0), (350, 1.0), (700, 0.5))
-    # Share of targets as interest points; they come later, when lines can be read.
-    think_share: tuple[tuple[int, float], ...] = ((0, 0.0), (200, 0.0), (500, 0.5))
-    limits: ThinkLimits = ThinkLimits()
     history_lines: int = 48
     list_length: int = 20
     hidden: int = 192
@@ -124,59 +102,26 @@ def next_visit_target(
     return list(dict.fromkeys(queries))[: config.list_length]
 
 
-def interests_of(
-    queries: Sequence[str], lines: Sequence[HistoryLine], limits: ThinkLimits
-) -> list[Interest]:
-    """The queries as interest points, each with the lines that it repeats.
-
-    A query that is a line's content opens an interest, as long as there are fewer than the limit;
-    any other joins the interest with which it shares the most words, the shortest of equals. The
-    lines of its queries are an interest's triggers. [] where no query is a line's content.
-    """
-    number = {line.content: i for i, line in enumerate(lines, 1)}
-    groups: list[list[str]] = []
-    for query in queries:
-        if query in number and len(groups) < limits.interests:
-            groups.append([query])
-        elif groups:
-            min(groups, key=lambda group: (-_shared_words(query, group), len(group))).append(query)
-    points = []
-    for group in groups:
-        triggers = tuple(number[query] for query in group if query in number)
-        points.append(Interest(rationale(lines[triggers[0] - 1]), triggers, tuple(group)))
-    return within(points, limits)
-
-
-def _shared_words(query: str, group: Sequence[str]) -> int:
-    return len(set(query.split()) & set(" ".join(group).split()))
-
-
 def batch_texts(corpus: Corpus, config: PretrainConfig, step: int) -> tuple[list[str], list[str]]:
     """Prompts and targets of a step; a function of (seed, step), so a resumed run sees the
     same batches as an undisturbed one."""
     rng = np.random.default_rng([config.seed, step])
     chosen = rng.integers(len(corpus.keys), size=config.batch_size)
-    copy_share, think_share = _share(config.copy_share, step), _share(config.think_share, step)
+    steps, shares = zip(*config.copy_share, strict=True)
+    copy_share = float(np.interp(step, steps, shares))
     prompts, targets = [], []
     for k in chosen:
         key = corpus.keys[int(k)]
         user, i = key
         lines = corpus.histories.lines(user, corpus.visits[user][i][0], config.history_lines)
+        prompts.append(render_prompt(corpus.profiles.get(user, ""), lines))
         queries = (
             copy_target(corpus, key, config)
             if rng.random() < copy_share
             else next_visit_target(corpus, key, config, rng)
         )
-        points = interests_of(queries, lines, config.limits) if rng.random() < think_share else []
-        profile = corpus.profiles.get(user, "")
-        prompts.append((render_think_prompt if points else render_prompt)(profile, lines))
-        targets.append(render_interests(points) if points else render_target(queries))
+        targets.append(render_target(queries))
     return prompts, targets
-
-
-def _share(schedule: tuple[tuple[int, float], ...], step: int) -> float:
-    steps, shares = zip(*schedule, strict=True)
-    return float(np.interp(step, steps, shares))
 
 
 def new_model(vocab_size: int, tokenizer: Any, config: PretrainConfig) -> Any:
@@ -252,9 +197,7 @@ def pretrain(
 
     words = [text.split(" ") for text in corpus.profiles.values() if text]
     whole = {word if i == 0 else f" {word}" for row in words for i, word in enumerate(row)}
-    whole |= set(ENDINGS)
-    special = [*SPECIAL_TOKENS, *think_tokens(config.history_lines)]
-    tokenizer = build_tokenizer(counts, config.phrases, config.words, whole, special)
+    tokenizer = build_tokenizer(counts, config.phrases, config.words, whole)
     model = new_model(len(tokenizer), tokenizer, config)
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.05)
     start, curve = _resume(checkpoint, model, optimizer)

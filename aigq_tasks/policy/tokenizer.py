@@ -9,7 +9,7 @@ before the base model's cut-off only.
 import math
 import string
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aigq_tasks.context.tokens import SPECIAL_TOKENS
@@ -37,17 +37,12 @@ def split_modifiers(counts: Mapping[str, int], prefixes: int) -> tuple[Counter[s
 
 
 def build_tokenizer(
-    counts: Mapping[str, int],
-    phrases: int,
-    words: int,
-    whole: Iterable[str] = (),
-    special: Sequence[str] = SPECIAL_TOKENS,
+    counts: Mapping[str, int], phrases: int, words: int, whole: Iterable[str] = ()
 ) -> Any:
     """A `PreTrainedTokenizerFast` over the `phrases` most frequent phrases and `words` words.
 
     counts: normalised phrase -> occurrences in the log; whole: other texts to keep as one piece
-    (profile words, phrases of rationales); special: tokens of the prompt schema. Ties are broken
-    by the text, so equal counts give equal bytes.
+    (profile words). Ties are broken by the text, so equal counts give equal bytes.
     """
     from tokenizers import Tokenizer, decoders, models
     from transformers import PreTrainedTokenizerFast
@@ -82,5 +77,5 @@ def build_tokenizer(
         padding_side="left",
         clean_up_tokenization_spaces=False,
     )
-    fast.add_special_tokens({"additional_special_tokens": list(special)})
+    fast.add_special_tokens({"additional_special_tokens": list(SPECIAL_TOKENS)})
     return fast

@@ -9,15 +9,12 @@ import pytest
 import torch  # noqa: TID253
 from safetensors.torch import load_file
 
-from aigq_tasks.context.interests import Interest, ThinkLimits
-from aigq_tasks.context.prompt import HistoryLine
 from aigq_tasks.policy import pretrain as module
 from aigq_tasks.policy.pretrain import (
     Corpus,
     PretrainConfig,
     batch_texts,
     copy_target,
-    interests_of,
     learning_rate,
     list_loss,
     make_corpus,
@@ -105,8 +102,8 @@ def test_a_batch_is_a_function_of_seed_and_step() -> None:
 
 
 def test_the_curriculum_copies_first_and_then_looks_ahead() -> None:
-    shares = {"copy_share": ((0, 1.0), (10, 1.0), (20, 0.0), (21, 0.8)), "think_share": ((0, 0.0),)}
-    config = TINY.model_copy(update={"batch_size": 400, **shares})
+    update = {"batch_size": 400, "copy_share": ((0, 1.0), (10, 1.0), (20, 0.0), (21, 0.8))}
+    config = TINY.model_copy(update=update)
     copies = {"<sep>".join(copy_target(CORPUS, key, config)) for key in CORPUS.keys}
 
     def share(step: int) -> float:
@@ -123,38 +120,6 @@ def test_the_curriculum_copies_first_and_then_looks_ahead() -> None:
     assert share(15) == pytest.approx(0.5, abs=0.1)
     assert share(22) == pytest.approx(0.8, abs=0.08)
     assert share(5000) == pytest.approx(0.8, abs=0.08)
-
-
-LINES = [
-    HistoryLine("milk", "search", 7, 3, 7.0),  # due again
-    HistoryLine("oat milk", "search", 2, 3, 20.0),  # often
-    HistoryLine("rye bread", "item_click", 0, 1, 0.0),  # lately
-]
-
-
-def test_queries_become_interest_points() -> None:
-    limits = ThinkLimits(interests=2, triggers=3, queries=3)
-    queries = ["beer", "rye bread", "milk", "white bread", "oat milk", "jam", "tea", "salt"]
-    # beer comes before any interest: it is dropped. rye bread (line 3) and milk (line 1) open the
-    # two. white bread shares a word with the first, oat milk with the second, whose line 2 becomes
-    # a trigger too. jam shares none and joins the first of the two equally long, tea then the
-    # shorter one; salt would be the fourth query of its interest.
-    assert interests_of(queries, LINES, limits) == [
-        Interest("rye bread lately", (3,), ("rye bread", "white bread", "jam")),
-        Interest("milk due again", (1, 2), ("milk", "oat milk", "tea")),
-    ]
-    assert interests_of(["beer"], LINES, limits) == []
-
-
-def test_interest_points_come_with_numbered_lines() -> None:
-    shares = {"copy_share": ((0, 1.0),), "think_share": ((0, 0.0), (10, 1.0))}
-    config = TINY.model_copy(update={"batch_size": 50, **shares})
-    for prompt, target in zip(*batch_texts(CORPUS, config, 10), strict=True):
-        assert prompt.endswith("<think>")
-        assert "<history><b_1><" in prompt
-        assert target.startswith("<why>")
-        assert "<interest><b_" in target
-    assert all(prompt.endswith("<hints>") for prompt in batch_texts(CORPUS, config, 0)[0])
 
 
 def test_the_prompt_of_a_user_day_ends_before_it() -> None:
@@ -246,7 +211,7 @@ def test_a_resumed_run_gives_the_weights_of_an_undisturbed_one(
     assert seen == [100, 101, 102, 103]
     assert second_curve == curve
     assert [point["step"] for point in curve] == [100, 104]
-    assert curve[1]["loss"] < 0.8 * curve[0]["loss"]  # it learned something on the way
+    assert curve[1]["loss"] < math.log(len(tokenizer)) / 2  # it learned something on the way
     for name, tensor in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], tensor), name
     # The moments too; not the bytes of the file: safetensors orders its metadata at random.
