@@ -56,6 +56,12 @@ Day = Annotated[
 ]
 
 
+LastDay = Annotated[date, typer.Option("--to", parser=_day, help="The last released day.")]
+Seeds = Annotated[
+    list[int], typer.Option("--seed", help="A seed of the trainings; may be repeated.")
+]
+
+
 def _context() -> "Context":
     from aigq_tasks.settings import load_settings
     from aigq_tasks.stages.context import Context
@@ -231,10 +237,8 @@ def market_card(
 
 @app.command(rich_help_panel="Look")
 def study(
-    last: Annotated[date, typer.Option("--to", parser=_day, help="The last released day.")],
-    seeds: Annotated[
-        list[int], typer.Option("--seed", help="A seed of the trainings; may be repeated.")
-    ],
+    last: LastDay,
+    seeds: Seeds,
     out: Annotated[Path, typer.Option(help="Where to write the report.")] = Path("study.md"),
 ) -> None:
     """Train the released days again with other seeds: does IL-GRPO help, and is it luck?
@@ -248,10 +252,8 @@ def study(
 
 @app.command(rich_help_panel="Look")
 def ablation(
-    last: Annotated[date, typer.Option("--to", parser=_day, help="The last released day.")],
-    seeds: Annotated[
-        list[int], typer.Option("--seed", help="A seed of the trainings; may be repeated.")
-    ],
+    last: LastDay,
+    seeds: Seeds,
     out: Annotated[Path, typer.Option(help="Where to write the report.")] = Path("ablation.md"),
 ) -> None:
     """Train both variants with one part of their samples changed: what is each part worth?

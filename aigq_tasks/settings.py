@@ -53,7 +53,7 @@ class S3Settings(Section):
 class ValkeySettings(Section):
     host: str = "127.0.0.1"
     port: int = 6399
-    ttl_days: int = Field(7, description="days that u2q entries of an old release stay readable")
+    ttl_days: int = Field(7, description="days that u2q and x2q of an old release stay readable")
 
     @property
     def url(self) -> str:

@@ -14,13 +14,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from aigq_tasks.context.prompt import HistoryLine
 from aigq_tasks.context.queries import MAX_QUERY_TOKENS
 from aigq_tasks.context.tokens import INTEREST, QUERIES, SEP, WHY, behavior_token
-
-ENDINGS = (" due again", " often", " lately")  # of a rationale, after the line's content
-OFTEN = 3  # times that a habit takes
-DUE = 0.8  # share of the usual interval after which a repeat is due
 
 
 @dataclass(frozen=True)
@@ -85,11 +80,3 @@ def read_interests(target: str) -> list[Interest]:
         )
         for why, (lines, text) in zip(whys, pairs, strict=True)
     ]
-
-
-def rationale(line: HistoryLine) -> str:
-    """Why a line leads to queries, in a few words: what whoever has no language model says."""
-    due, often, lately = ENDINGS
-    if line.times > 1 and line.days_ago >= DUE * line.every:
-        return line.content + due
-    return line.content + (often if line.times >= OFTEN else lately)

@@ -32,6 +32,18 @@ from aigq_tasks.context.tokens import (
 _FADE_DAYS = 45.0
 _STRENGTH = {"search": 2, "hint_click": 1, "item_click": 0}
 
+# The plain-text schema that the special tokens replace.
+INSTRUCTION = "suggest search queries"
+_SPELT = (
+    (PROFILE, " user "),
+    (r"<(\d+)_day_ago>", r" \1 days ago "),
+    (r"<(\d+)_time>", r" \1 times "),
+    (r"<every_(\d+)_day>", r" every \1 days "),
+    ("<search>", " searched "),
+    ("<item_click>", " clicked item "),
+    ("<hint_click>", " clicked hint "),
+)
+
 
 @dataclass(frozen=True)
 class HistoryLine:
@@ -123,18 +135,6 @@ def plain_text(prompt: str) -> str:
     for pattern, words in _SPELT:
         spelt = re.sub(pattern, words, spelt)
     return " ".join(spelt.split())
-
-
-INSTRUCTION = "suggest search queries"
-_SPELT = (
-    (PROFILE, " user "),
-    (r"<(\d+)_day_ago>", r" \1 days ago "),
-    (r"<(\d+)_time>", r" \1 times "),
-    (r"<every_(\d+)_day>", r" every \1 days "),
-    ("<search>", " searched "),
-    ("<item_click>", " clicked item "),
-    ("<hint_click>", " clicked hint "),
-)
 
 
 def render_target(queries: Sequence[str]) -> str:

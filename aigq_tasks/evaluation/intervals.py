@@ -29,6 +29,9 @@ class Interval:
     high: float
     users: int
 
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
 
 @dataclass(frozen=True)
 class PairedDifference:
@@ -42,6 +45,9 @@ class PairedDifference:
     high: float
     p_value: float
     users: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
 
 
 def bootstrap_mean_ci(

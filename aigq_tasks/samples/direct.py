@@ -7,12 +7,10 @@ from aigq_tasks.context.prompt import Histories, profile_words
 from aigq_tasks.samples.labels import direct_candidates as candidates
 from aigq_tasks.samples.labels import label_lists
 from aigq_tasks.samples.sessions import COLUMNS as HEAD
-from aigq_tasks.samples.sessions import direct_sessions, kept_sessions
+from aigq_tasks.samples.sessions import LOG_COLUMNS, direct_sessions, kept_sessions
 from aigq_tasks.storage.engine import Execute
 
 COLUMNS = ["sample_id", "user_id", "time", "prompt", "labels"]
-SHOWN = ["user_id", "time", "request_id", "position", "query", "clicked"]
-RANKED = ["user_id", "rank", "query"]
 
 
 def direct_samples(
@@ -28,9 +26,9 @@ def direct_samples(
     """One row per session of a user who is not held out, in order of (time, session): sample_id,
     user_id, time, prompt, labels (list of str, at most `labels`). The history in the prompt ends
     before the request. The tables are those of one day."""
-    shown = ibis.memtable(impressions[SHOWN])
+    shown = ibis.memtable(impressions[LOG_COLUMNS["hint_impressions"]])
     sessions = kept_sessions(direct_sessions(shown), held_out)
-    places = ibis.memtable(rankings[RANKED])
+    places = ibis.memtable(rankings[LOG_COLUMNS["hint_rankings"]])
     ranked = label_lists(candidates(sessions, shown, places), labels, execute)
     words = profile_words(users)
     heads = execute(sessions)

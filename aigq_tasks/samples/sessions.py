@@ -11,6 +11,13 @@ import ibis
 import ibis.expr.types as ir
 
 COLUMNS = ("session_id", "user_id", "time")
+# What both stages of sample construction read of each log table.
+LOG_COLUMNS = {
+    "hint_impressions": ["user_id", "time", "request_id", "position", "query", "clicked"],
+    "hint_rankings": ["user_id", "rank", "query"],
+    "searches": ["event_id", "user_id", "time", "query"],
+    "item_clicks": ["user_id", "time"],
+}
 
 
 def direct_sessions(impressions: ir.Table) -> ir.Table:

@@ -17,13 +17,12 @@ import pandas as pd
 from aigq_tasks.context.interests import Interest, read_interests, render_interests
 from aigq_tasks.context.prompt import Shopper, plain_text
 from aigq_tasks.evaluation.intervals import bootstrap_mean_ci, paired_bootstrap
-from aigq_tasks.policy.training import SftConfig
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.evaluate import EvaluateStage, held_out_case, score_arms
 from aigq_tasks.stages.generation import generate, generate_reasoned
 from aigq_tasks.stages.reading import days_between, need, table
 from aigq_tasks.stages.runner import StageOutput, preflight, run_stage
-from aigq_tasks.stages.sft import SftStage, ThinkSftStage
+from aigq_tasks.stages.sft import SftStage
 from aigq_tasks.stages.show import markdown
 from aigq_tasks.storage.tables import to_parquet
 
@@ -103,18 +102,8 @@ class _Sft(SftStage):
     needs = ("s3",)
 
     def __init__(self, variant: Variant, seed: int) -> None:
+        super().__init__(variant.think)
         self.name, self.variant, self.seed = _stage_name("sft", variant, seed), variant, seed
-        self.recipe = ThinkSftStage() if variant.think else SftStage()
-        self.samples = self.recipe.samples
-
-    def training(self, ctx: Context) -> SftConfig:
-        return self.recipe.training(ctx)
-
-    def count(self, ctx: Context) -> int:
-        return self.recipe.count(ctx)
-
-    def tokens(self, ctx: Context) -> Sequence[str]:
-        return self.recipe.tokens(ctx)
 
     def rows(self, ctx: Context, day: date) -> pd.DataFrame:
         return self.variant.rows(super().rows(ctx, day), self.seed)
@@ -156,15 +145,14 @@ def ablation(ctx: Context, last: date, seeds: Sequence[int], out: Path) -> None:
     for variant in VARIANTS:
         for seed in seeds:
             frames.append(_scores(ctx, variant, seed, days))
-        rows = variant.rows(_Sft(variant, seeds[0]).recipe.rows(ctx, first), seeds[0])
+        rows = _Sft(variant, seeds[0]).rows(ctx, first)
         tokens[variant.name] = tokens_per_prompt(ctx, rows["prompt"].tolist())
     out.write_text(report(pd.concat(frames), tokens, ctx.settings.seed))
     print(f"ablation written to {out}")
 
 
 def _scores(ctx: Context, variant: Variant, seed: int, days: Sequence[date]) -> pd.DataFrame:
-    policy = ctx.settings.policy.model_copy(update={"seed": seed})
-    seeded = replace(ctx, settings=ctx.settings.model_copy(update={"policy": policy}))
+    seeded = ctx.with_seed(seed)
     run_stage(_Sft(variant, seed), seeded, ctx.settings.bootstrap_day)
     frames = []
     for day in days:
@@ -177,7 +165,7 @@ def tokens_per_prompt(ctx: Context, prompts: Sequence[str]) -> float:
     """Mean number of tokens, by the tokenizer of the backbone."""
     from aigq_tasks.policy.backbone import load_backbone
 
-    extra = ThinkSftStage().tokens(ctx)
+    extra = SftStage(think=True).tokens(ctx)
     _, tokenizer = load_backbone(ctx.settings.policy.backbone, extra)
     return float(np.mean([len(ids) for ids in tokenizer(list(prompts))["input_ids"]]))
 
@@ -208,14 +196,12 @@ def _row(
     }
     for metric in METRICS:
         value = bootstrap_mean_ci(own[metric].to_numpy(np.float64), users, seed=seed)
-        row[metric] = f"{value.mean:.3f} [{value.low:.3f}, {value.high:.3f}]"
+        row[metric] = str(value)
     row["change of query_hr_30"] = "-"
     if variant.base:
         base = _of(scores, variant.base)["query_hr_30"].to_numpy(np.float64)
         change = paired_bootstrap(own["query_hr_30"].to_numpy(np.float64), base, users, seed=seed)
-        row["change of query_hr_30"] = (
-            f"{change.mean:+.3f} [{change.low:+.3f}, {change.high:+.3f}] to {variant.base}"
-        )
+        row["change of query_hr_30"] = f"{change} to {variant.base}"
     return row
 
 

@@ -36,26 +36,12 @@ from aigq_tasks.stages.recall import RecallStage
 from aigq_tasks.stages.release import publish_release
 from aigq_tasks.stages.runner import StageOutput, preflight, run_stage
 from aigq_tasks.stages.samples import SamplesStage
-from aigq_tasks.stages.sft import SftStage, ThinkSftStage, bootstrap_days
+from aigq_tasks.stages.sft import SftStage, bootstrap_days
 from aigq_tasks.stages.think_samples import ThinkSamplesStage
 from aigq_tasks.stages.u2q import build_u2q
 from aigq_tasks.stages.x2q import X2qStage
 from aigq_tasks.storage.ledger import Entry
 from aigq_tasks.storage.manifests import Manifest
-
-STEPS = ("history", "launch", "stack", "sessions", "direct", "think", "release")
-
-
-def bootstrap(ctx: Context, day: date, step: str) -> None:
-    """Run one step up to `day`, which must be the setting `bootstrap_day`."""
-    if day != ctx.settings.bootstrap_day:
-        raise AigqError(
-            f"bootstrap is set to {ctx.settings.bootstrap_day}, not {day}: "
-            "set bootstrap_day (AIGQ_BOOTSTRAP_DAY) to start from another day"
-        )
-    preflight(("s3", "mlflow", "valkey"), ctx)
-    steps = (_history, _launch, _stack, _sessions, _direct, _think, _first_release)
-    dict(zip(STEPS, steps, strict=True))[step](ctx, day)
 
 
 def _history(ctx: Context, day: date) -> None:
@@ -100,7 +86,7 @@ def _direct(ctx: Context, day: date) -> None:
 def _think(ctx: Context, day: date) -> None:
     for past in bootstrap_days(ctx, day):
         run_stage(ThinkSamplesStage(holdout=0.0), ctx, past)
-    run_stage(ThinkSftStage(), ctx, day)
+    run_stage(SftStage(think=True), ctx, day)
     run_stage(FirstX2qStage(), ctx, day)
 
 
@@ -158,4 +144,26 @@ class FirstX2qStage(X2qStage):
     """The first x2q index: the IL-SFT policy that no release serves yet reasons."""
 
     def think(self, ctx: Context, day: date) -> Manifest:
-        return need(ctx, ThinkSftStage.name, day)
+        return need(ctx, SftStage(think=True).name, day)
+
+
+STEPS = {
+    "history": _history,
+    "launch": _launch,
+    "stack": _stack,
+    "sessions": _sessions,
+    "direct": _direct,
+    "think": _think,
+    "release": _first_release,
+}
+
+
+def bootstrap(ctx: Context, day: date, step: str) -> None:
+    """Run one step up to `day`, which must be the setting `bootstrap_day`."""
+    if day != ctx.settings.bootstrap_day:
+        raise AigqError(
+            f"bootstrap is set to {ctx.settings.bootstrap_day}, not {day}: "
+            "set bootstrap_day (AIGQ_BOOTSTRAP_DAY) to start from another day"
+        )
+    preflight(("s3", "mlflow", "valkey"), ctx)
+    STEPS[step](ctx, day)

@@ -1,7 +1,7 @@
 """What every stage is given: settings, and the stored results of the stages before it."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,11 @@ class Context:
         store = ObjectStore(s3.url, s3.bucket, s3.access_key, s3.secret_key.get_secret_value())
         return cls(settings, store, Manifests(store), Ledger(store))
 
+    def with_seed(self, seed: int) -> "Context":
+        """The same with another seed of the trainings."""
+        policy = self.settings.policy.model_copy(update={"seed": seed})
+        return replace(self, settings=self.settings.model_copy(update={"policy": policy}))
+
     def code_digest(self) -> str:
         """SHA-256 (hex) over the source of both packages: which code made a release."""
         digest = hashlib.sha256()
@@ -40,7 +45,8 @@ class Context:
         return digest.hexdigest()
 
     def config_digest(self) -> str:
-        """SHA-256 (hex) over the settings that are not about where services run."""
-        places = dict.fromkeys(("state_dir", "s3", "valkey", "mlflow", "airflow"), True)
+        """SHA-256 (hex) over the settings that are not about where something runs."""
+        names = ("state_dir", "s3", "valkey", "mlflow", "airflow", "engine")
+        places = dict.fromkeys(names, True)
         exclude: Any = {**places, "teacher": {"url", "key"}}
         return sha256(to_json(self.settings.model_dump(mode="json", exclude=exclude)))

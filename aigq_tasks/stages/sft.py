@@ -17,11 +17,15 @@ from aigq_tasks.storage.canonical import to_json
 
 
 class SftStage:
-    """IL-SFT (Eq 5-6) on the latest sessions of the bootstrap days."""
+    """IL-SFT (Eq 5-6; of AIGQ-Think on reasoned targets, Eq 8-9) on the latest sessions of the
+    bootstrap days."""
 
-    name = "sft"
-    samples = "samples"
     needs: tuple[str, ...] = ("s3", "mlflow")
+
+    def __init__(self, think: bool = False) -> None:
+        self.think = think
+        self.name = "think-sft" if think else "sft"
+        self.samples = "think-samples" if think else "samples"
 
     def inputs(self, ctx: Context, day: date) -> dict[str, str]:
         days = bootstrap_days(ctx, day)
@@ -39,15 +43,16 @@ class SftStage:
         }
 
     def training(self, ctx: Context) -> SftConfig:
-        return ctx.settings.policy.sft
+        return ctx.settings.think.sft if self.think else ctx.settings.policy.sft
 
     def count(self, ctx: Context) -> int:
         """Sessions to learn from."""
-        return ctx.settings.samples.bootstrap_samples
+        settings = ctx.settings
+        return (settings.think if self.think else settings.samples).bootstrap_samples
 
     def tokens(self, ctx: Context) -> Sequence[str]:
-        """Special tokens that the backbone gets besides those of the prompt."""
-        return ()
+        """Special tokens that the backbone gets besides those of every prompt."""
+        return think_tokens(ctx.settings.samples.history_lines) if self.think else ()
 
     def rows(self, ctx: Context, day: date) -> pd.DataFrame:
         """The samples to learn from."""
@@ -76,22 +81,6 @@ class SftStage:
         }
         output = save_policy(network, tokenizer) | {"history.json": to_json(history)}
         return StageOutput(files=output, metrics=metrics)
-
-
-class ThinkSftStage(SftStage):
-    """IL-SFT on reasoned targets (Eq 8-9) of the bootstrap days."""
-
-    name = "think-sft"
-    samples = "think-samples"
-
-    def training(self, ctx: Context) -> SftConfig:
-        return ctx.settings.think.sft
-
-    def count(self, ctx: Context) -> int:
-        return ctx.settings.think.bootstrap_samples
-
-    def tokens(self, ctx: Context) -> Sequence[str]:
-        return think_tokens(ctx.settings.samples.history_lines)
 
 
 def bootstrap_days(ctx: Context, day: date) -> list[date]:

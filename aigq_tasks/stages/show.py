@@ -87,9 +87,7 @@ def pooled_rows(ctx: Context) -> list[dict[str, str]]:
             own["user_id"].tolist(),
             seed=ctx.settings.seed,
         )
-        row["IL-SFT minus arm, HR@30"] = (
-            f"{difference.mean:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
-        )
+        row["IL-SFT minus arm, HR@30"] = str(difference)
         rows.append(row)
     return rows
 
@@ -98,8 +96,7 @@ def _interval(rows: pd.DataFrame, metric: str, seed: int) -> str:
     if rows.empty:
         return "-"
     values = rows[metric].to_numpy(np.float64)
-    interval = bootstrap_mean_ci(values, rows["user_id"].tolist(), seed=seed)
-    return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    return str(bootstrap_mean_ci(values, rows["user_id"].tolist(), seed=seed))
 
 
 def print_report(ctx: Context, out: Path | None = None) -> None:

@@ -8,7 +8,6 @@ settings needs no training: it is the one that was released.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -41,6 +40,7 @@ class StudySft(SftStage):
     needs = ("s3",)
 
     def __init__(self, seed: int) -> None:
+        super().__init__()
         self.name = f"study-sft-{seed}"
 
 
@@ -114,8 +114,7 @@ def _released(ctx: Context, days: Sequence[date]) -> pd.DataFrame:
 
 
 def _one_seed(ctx: Context, days: Sequence[date], seed: int) -> pd.DataFrame:
-    policy = ctx.settings.policy.model_copy(update={"seed": seed})
-    seeded = replace(ctx, settings=ctx.settings.model_copy(update={"policy": policy}))
+    seeded = ctx.with_seed(seed)
     run_stage(StudySft(seed), seeded, ctx.settings.bootstrap_day)
     frames = []
     for day in days:

@@ -21,6 +21,7 @@ from aigq_tasks.stages.reading import (
     window_digest,
 )
 from aigq_tasks.stages.runner import StageOutput
+from aigq_tasks.stages.samples import SamplesStage
 from aigq_tasks.stages.serving import classic_sources, classifier
 from aigq_tasks.storage.engine import Execute, engine
 from aigq_tasks.storage.ledger import Entry
@@ -31,24 +32,12 @@ if TYPE_CHECKING:
 
     from aigq_tasks.teacher.teachers import Teacher
 
-# What the two stages of sample construction read of each log table.
-COLUMNS = {
-    "hint_impressions": ["user_id", "time", "request_id", "position", "query", "clicked"],
-    "hint_rankings": ["user_id", "rank", "query"],
-    "searches": ["event_id", "user_id", "time", "query"],
-    "item_clicks": ["user_id", "time"],
-}
-
 
 @dataclass(frozen=True)
-class ThinkSamplesStage:
-    """think-samples(D): prompt and reasoned target per user-day of D, held-out users left out.
+class ThinkSamplesStage(SamplesStage):
+    """think-samples(D): prompt and reasoned target per user-day of D, held-out users left out."""
 
-    holdout: share of users left out; None for the setting, 0 for days that no gate judges."""
-
-    holdout: float | None = None
     name: ClassVar[str] = "think-samples"
-    needs: ClassVar[tuple[str, ...]] = ("s3", "mlflow")
 
     def inputs(self, ctx: Context, day: date) -> dict[str, str]:
         return {
@@ -60,6 +49,7 @@ class ThinkSamplesStage:
         settings = ctx.settings
         return {
             "seed": settings.seed,
+            "threads": settings.policy.threads,
             "history_days": settings.market.history_days,
             "history_lines": settings.samples.history_lines,
             "holdout": self._holdout(ctx),
@@ -89,7 +79,7 @@ class ThinkSamplesStage:
             "sessions": float(len(heads)),
             "samples": float(len(samples)),
             "held_out_users": float(len(kept)),
-            **getattr(teacher, "usage", {}),
+            **teacher.usage,
         }
         if len(samples):
             metrics["labels_mean"] = round(float(samples["labels"].str.len().mean()), 4)
@@ -110,9 +100,6 @@ class ThinkSamplesStage:
             histories.shopper(user, profiles.get(user, ""), time.to_datetime64(), limit)
             for user, time in zip(heads["user_id"], heads["time"], strict=True)
         ]
-
-    def _holdout(self, ctx: Context) -> float:
-        return ctx.settings.samples.holdout if self.holdout is None else self.holdout
 
 
 def make_teacher(ctx: Context, entry: Entry) -> "Teacher":
@@ -145,8 +132,10 @@ def _shares(ties: pd.DataFrame) -> dict[str, dict[str, float]]:
 def _logs(ctx: Context, day: date) -> "dict[str, ir.Table]":
     import ibis
 
+    from aigq_tasks.samples.sessions import LOG_COLUMNS
+
     market = need(ctx, "market", day)
-    return {name: ibis.memtable(table(ctx, market, name)[own]) for name, own in COLUMNS.items()}
+    return {name: ibis.memtable(table(ctx, market, name)[own]) for name, own in LOG_COLUMNS.items()}
 
 
 def _sessions(logs: "dict[str, ir.Table]", day: date, held: set[str]) -> "ir.Table":

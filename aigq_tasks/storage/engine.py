@@ -39,9 +39,20 @@ def _duckdb() -> Any:
     return ibis.duckdb.connect()
 
 
+# Where Spark's own settings (spark-defaults.conf, spark-submit) say nothing: this machine, and
+# nothing that listens to others.
+LOCAL = {
+    "spark.master": "local[*]",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.ui.enabled": "false",
+}
+
+
 def _spark() -> Any:
     try:
-        import pyspark.sql
+        from pyspark import SparkConf
+        from pyspark.sql import SparkSession
     except ImportError as error:
         raise AigqError(
             "engine spark needs the package pyspark and a Java runtime; "
@@ -49,5 +60,9 @@ def _spark() -> Any:
         ) from error
     import ibis
 
-    session = pyspark.sql.SparkSession.builder.config("spark.sql.session.timeZone", "UTC")
-    return ibis.pyspark.connect(session.getOrCreate())
+    conf = SparkConf()
+    if not conf.contains("spark.master"):
+        for key, value in LOCAL.items():
+            conf.setIfMissing(key, value)
+    conf.set("spark.sql.session.timeZone", "UTC")
+    return ibis.pyspark.connect(SparkSession.builder.config(conf=conf).getOrCreate())

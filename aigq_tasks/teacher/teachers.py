@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from aigq_tasks.context.interests import Interest, rationale
-from aigq_tasks.context.prompt import Shopper
+from aigq_tasks.context.interests import Interest
+from aigq_tasks.context.prompt import HistoryLine, Shopper
 from aigq_tasks.context.queries import is_allowed
 from aigq_tasks.teacher.endpoint import Answer, Endpoint, Question
 from aigq_tasks.teacher.tasks import (
@@ -33,6 +33,8 @@ QueryLists = Sequence[Sequence[str]]  # one per shopper
 STAND_IN = "stand-in"
 FITS = 0.4  # affinity from which a query follows from a line, on the scale of cosines
 TRIGGERS = 3  # lines that an interest names at most
+OFTEN = 3  # times that a habit takes
+DUE = 0.8  # share of the usual interval after which a repeat is due
 
 
 class Teacher(Protocol):
@@ -41,6 +43,11 @@ class Teacher(Protocol):
     @property
     def label(self) -> str:
         """What stands in tags, reports and manifests."""
+        ...
+
+    @property
+    def usage(self) -> Mapping[str, float]:
+        """What each task took so far, by the name of its metric."""
         ...
 
     def candidates(self, shoppers: Sequence[Shopper], count: int) -> list[list[str]]: ...
@@ -101,6 +108,7 @@ class StandIn:
     embed: Callable[[Sequence[str]], npt.NDArray[np.float32]]
     classify: Callable[[Sequence[str]], list[str]]
     label: str = STAND_IN
+    usage: Mapping[str, float] = field(default_factory=dict)  # it costs nothing
 
     def candidates(self, shoppers: Sequence[Shopper], count: int) -> list[list[str]]:
         """The queries that go best with the whole history; none that the history holds."""
@@ -184,3 +192,10 @@ class StandIn:
 def fits(row: Affinity) -> bool:
     """Whether a query with these affinities (lines,) follows from any line."""
     return bool(row.size) and float(row.max()) >= FITS
+
+
+def rationale(line: HistoryLine) -> str:
+    """Why a line leads to queries, in a few words."""
+    if line.times > 1 and line.days_ago >= DUE * line.every:
+        return f"{line.content} due again"
+    return f"{line.content} often" if line.times >= OFTEN else f"{line.content} lately"

@@ -1,16 +1,13 @@
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aigq_tasks.context.interests import (
     Interest,
     ThinkLimits,
-    rationale,
     read_interests,
     render_interests,
     within,
 )
-from aigq_tasks.context.prompt import HistoryLine
 
 POINTS = [
     Interest("milk due again", (3, 1), ("milk", "oat milk")),
@@ -47,15 +44,3 @@ def test_within_the_limits() -> None:
     assert within(POINTS, ThinkLimits()) == POINTS
     # <why> r r <interest> t <queries> q16 ... : 1 + 2 + 1 + 1 + 1·(1 + 16), and the end.
     assert limits.max_new_tokens == 23
-
-
-@pytest.mark.parametrize(
-    ("line", "text"),
-    [
-        (HistoryLine("milk", "search", 7, 3, 7.0), "milk due again"),
-        (HistoryLine("tea", "search", 2, 3, 20.0), "tea often"),
-        (HistoryLine("rye", "search", 5, 2, 7.0), "rye lately"),  # 5 < 0.8 · 7, twice only
-    ],
-)
-def test_rationales(line: HistoryLine, text: str) -> None:
-    assert rationale(line) == text

@@ -96,7 +96,8 @@ def test_from_a_cold_start_to_the_end(installation: Settings, calls: Calls) -> N
     run_id = api.trigger("hintq_bootstrap", {"day": "2017-11-05", "reason": "test"})
     api.wait_for_run("hintq_bootstrap", run_id)
     made = [call.removeprefix("bootstrap ") for call in calls.take()]
-    steps = [*STEPS[:4], *sorted(STEPS[4:6]), STEPS[6]]  # the two variants learn side by side
+    names = list(STEPS)
+    steps = [*names[:4], *sorted(names[4:6]), names[6]]  # the two variants learn side by side
     assert [*made[:4], *sorted(made[4:6]), made[6]] == [
         f"{step} --day 2017-11-05" for step in steps
     ]

@@ -148,6 +148,13 @@ def test_rules_need_own_rollouts(
     with pytest.raises(AigqError, match="rollout_rules to false"):
         trainer_of(warm(), samples, tmp_path, rules=True)
     trainer_of(warm(), samples, tmp_path, rules=False)
+    monkeypatch.undo()
+    trainer = trainer_of(warm(), samples, tmp_path, rules=False)
+    assert trainer._rollouts_are_own
+    for engine in ("use_vllm", "is_deepspeed_enabled", "is_fsdp_enabled"):
+        with monkeypatch.context() as patch:
+            patch.setattr(trainer, engine, True)
+            assert not trainer._rollouts_are_own, engine
 
 
 def test_rollouts_under_rules_are_scored_under_the_same_rules(

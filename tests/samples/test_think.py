@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -15,9 +15,10 @@ class Teacher:
     """Keeps guesses that begin with "m"; one interest for all queries, if there is a history."""
 
     label = "test"
+    usage: Mapping[str, float] = {}
 
     def candidates(self, shoppers: Sequence[Shopper], count: int) -> list[list[str]]:
-        raise NotImplementedError
+        raise AssertionError("candidates come before the judge")
 
     def judge(
         self, shoppers: Sequence[Shopper], queries: Sequence[Sequence[str]]

@@ -2,10 +2,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from aigq_tasks.context.interests import Interest
 from aigq_tasks.context.prompt import HistoryLine, Shopper
-from aigq_tasks.teacher.teachers import StandIn
+from aigq_tasks.teacher.teachers import StandIn, rationale
 
 MILK = HistoryLine("milk", "search", 7, 3, 7.0)  # every 7 days, 7 days ago
 TEA = HistoryLine("tea", "search", 2, 3, 20.0)
@@ -67,3 +68,15 @@ def test_later_categories_join_the_nearest_interest() -> None:
             Interest("milk due again", (1, 2), ("milk", "ghee")),
         ]
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        (HistoryLine("milk", "search", 7, 3, 7.0), "milk due again"),
+        (HistoryLine("tea", "search", 2, 3, 20.0), "tea often"),
+        (HistoryLine("rye", "search", 5, 2, 7.0), "rye lately"),  # 5 < 0.8 · 7, twice only
+    ],
+)
+def test_rationales(line: HistoryLine, text: str) -> None:
+    assert rationale(line) == text
