@@ -3,6 +3,8 @@
 import builtins
 import os
 import shutil
+import subprocess
+import sys
 from typing import Any
 
 import ibis
@@ -35,9 +37,18 @@ def test_duckdb() -> None:
 
 @pytest.mark.integration
 def test_spark_gives_the_same_and_listens_to_nobody() -> None:
-    pyspark = pytest.importorskip("pyspark", reason="the extra `spark` is not installed")
+    """In a process of its own: a Java machine keeps the settings of its first Spark."""
+    pytest.importorskip("pyspark", reason="the extra `spark` is not installed")
     if not (os.environ.get("JAVA_HOME") or shutil.which("java")):
         pytest.skip("no Java runtime")
+    script = "import tests.storage.test_engine as t; t.on_spark()"
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+def on_spark() -> None:
+    """Run by the test above."""
+    import pyspark
+
     with engine("duckdb") as execute:
         ours = execute(first_times())
     with engine("spark") as execute:
