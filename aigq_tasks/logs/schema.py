@@ -68,6 +68,15 @@ SCHEMAS: dict[str, pa.DataFrameSchema] = {
         },
         unique=["event_id"],
     ),
+    "search_clicks": pa.DataFrameSchema(  # event_id: that of the search
+        {
+            "event_id": _text(_ID),
+            "user_id": _text(_ID),
+            "time": pa.Column(_TIME),
+            "item_id": _text(_ID),
+        },
+        unique=["event_id", "item_id"],
+    ),
     "hint_impressions": pa.DataFrameSchema(
         {
             "request_id": _text(_ID),
@@ -114,6 +123,7 @@ SCHEMAS: dict[str, pa.DataFrameSchema] = {
 EVENT_TIME = {
     "searches": "time",
     "item_clicks": "time",
+    "search_clicks": "time",
     "hint_impressions": "time",
     "late_clicks": "click_time",
 }

@@ -20,10 +20,11 @@ SEARCHES = ((1, 0.35), (2, 0.35), (3, 0.30))  # searches per visit and their sha
 HABIT = 0.90  # share of searches that use the household's own phrasing of the need
 MODIFIER_SHARE = 0.16  # (household, need) pairs whose searches carry a modifier
 MAX_ITEM_CLICKS = 20
+FOUND = 0.7  # share of searches whose results are clicked
 LOOKAHEAD_DAYS = 2  # how long before a visit its home-page requests may come
 REQUEST_GAP_HOURS = 16.0  # mean time from a home-page request to its visit
 # Salts keep the habits independent of each other.
-_COLD, _PHRASE, _MODIFIER, _WHICH, _SAMPLE = range(5)
+_COLD, _PHRASE, _MODIFIER, _WHICH, _SAMPLE, _FOUND = range(6)
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,55 @@ def searches_and_clicks(
     visits: Visits, settings: MarketSettings, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The `searches` and `item_clicks` tables of these visits (see `logs.schema`)."""
+    needs = _events(visits, settings, seed)
+    rows = needs[needs["searched"]]
+    searches = pd.DataFrame(
+        {
+            "event_id": _search_ids(rows),
+            "user_id": rows["user_id"].to_numpy(),
+            "time": rows["time"].to_numpy(),
+            "query": [
+                _typed(household, need, visit, seed)
+                for household, need, visit in zip(
+                    rows["household_id"], rows["need"], rows["visit_id"], strict=True
+                )
+            ],
+        }
+    )
+    rows = needs[needs["browsed"]]
+    clicks = pd.DataFrame(
+        {
+            "event_id": [f"c{v}-{n}" for v, n in zip(rows["visit_id"], rows["need"], strict=True)],
+            "user_id": rows["user_id"].to_numpy(),
+            "time": rows["time"].to_numpy(),
+            "item_id": rows["product_id"].astype(str).to_numpy(),
+            "text": [item_text(int(need)) for need in rows["need"]],
+        }
+    )
+    return _in_time_order(searches), _in_time_order(clicks)
+
+
+def search_clicks(visits: Visits, settings: MarketSettings, seed: int) -> pd.DataFrame:
+    """The `search_clicks` table: the item of the basket that a search's results led to."""
+    needs = _events(visits, settings, seed)
+    draw = uniform(seed, _FOUND, needs["visit_id"].to_numpy(), needs["need"].to_numpy())
+    rows = needs[needs["searched"] & (draw < FOUND)]
+    table = pd.DataFrame(
+        {
+            "event_id": _search_ids(rows),
+            "user_id": rows["user_id"].to_numpy(),
+            "time": rows["time"].to_numpy(),
+            "item_id": rows["product_id"].astype(str).to_numpy(),
+        }
+    )
+    return _in_time_order(table)
+
+
+def _events(visits: Visits, settings: MarketSettings, seed: int) -> pd.DataFrame:
+    """The needs with what is done about each: user_id, time, searched, browsed (an item of it is
+    clicked without a search)."""
     needs = visits.needs.merge(visits.visits[["visit_id", "start"]], on="visit_id")
     visit, need = needs["visit_id"].to_numpy(), needs["need"].to_numpy()
-    household = needs["household_id"].to_numpy()
     frequency = load_catalogue().needs["baskets"].to_numpy()[need]
     weight = np.log(load_catalogue().lines["basket_id"].nunique() / frequency) ** RARITY
     # Exponential races: the smallest keys of a visit are a draw without replacement by weight.
@@ -102,35 +149,22 @@ def searches_and_clicks(
     rank = pd.Series(race).groupby(visit).rank(method="first").to_numpy().astype(int)
     cumulative = np.cumsum([share for _, share in SEARCHES])
     wanted = 1 + np.searchsorted(cumulative, uniform(seed, _WHICH, visit), side="right")
-    searched = rank <= wanted
     order = uniform(seed, _SAMPLE, visit, need)
     time = needs["start"].to_numpy() + (60 + order * 1500).astype("m8[s]")
     # Nothing of a visit may fall into the next day: the day's log is complete at its end.
     last = needs["start"].to_numpy().astype("M8[D]") + np.timedelta64(1, "D")
     time = np.minimum(time, last.astype("M8[us]") - np.timedelta64(1, "s")).astype("M8[us]")
-    user = user_ids(household, needs["start"].to_numpy(), settings, seed)
+    households = needs["household_id"].to_numpy()
+    return needs.assign(
+        user_id=user_ids(households, needs["start"].to_numpy(), settings, seed),
+        time=time,
+        searched=rank <= wanted,
+        browsed=(rank > wanted) & (rank - wanted <= MAX_ITEM_CLICKS),
+    )
 
-    rows = np.flatnonzero(searched)
-    queries = [_typed(int(household[i]), int(need[i]), int(visit[i]), seed) for i in rows]
-    searches = pd.DataFrame(
-        {
-            "event_id": [f"s{visit[i]}-{need[i]}" for i in rows],
-            "user_id": user[rows],
-            "time": time[rows],
-            "query": queries,
-        }
-    )
-    rows = np.flatnonzero(~searched & (rank - wanted <= MAX_ITEM_CLICKS))
-    clicks = pd.DataFrame(
-        {
-            "event_id": [f"c{visit[i]}-{need[i]}" for i in rows],
-            "user_id": user[rows],
-            "time": time[rows],
-            "item_id": needs["product_id"].to_numpy()[rows].astype(str),
-            "text": [item_text(int(need[i])) for i in rows],
-        }
-    )
-    return _in_time_order(searches), _in_time_order(clicks)
+
+def _search_ids(rows: pd.DataFrame) -> list[str]:
+    return [f"s{visit}-{need}" for visit, need in zip(rows["visit_id"], rows["need"], strict=True)]
 
 
 def _typed(household: int, need: int, visit: int, seed: int) -> str:

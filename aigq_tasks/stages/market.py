@@ -47,19 +47,20 @@ class MarketStage:
         return {"seed": ctx.settings.seed, **ctx.settings.market.model_dump()}
 
     def compute(self, ctx: Context, day: date) -> StageOutput:
-        from aigq_tasks.market.visits import searches_and_clicks, visits_between
+        from aigq_tasks.market.visits import search_clicks, searches_and_clicks, visits_between
 
         settings, seed = ctx.settings.market, ctx.settings.seed
         visits = visits_between(day, day, settings, seed)
         searches, clicks = searches_and_clicks(visits, settings, seed)
-        landed = {"searches": searches, "item_clicks": clicks}
+        found = search_clicks(visits, settings, seed)
+        landed = {"searches": searches, "item_clicks": clicks, "search_clicks": found}
         households = _identities(visits.visits, settings, seed)
         extra: dict[str, bytes] = {}
         if day >= launch_day(ctx):
             hints, seen, extra = _hints(ctx, day)
             landed |= hints
             households = pd.concat([households, seen])
-        landed |= _dimensions(households, clicks)
+        landed |= _dimensions(households, pd.concat([clicks["item_id"], found["item_id"]]))
         return _checked(landed, day, extra)
 
 
@@ -80,11 +81,11 @@ def _identities(visits: pd.DataFrame, settings: Any, seed: int) -> pd.DataFrame:
     return pd.DataFrame({"user_id": users, "household_id": households})
 
 
-def _dimensions(households: pd.DataFrame, clicks: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def _dimensions(households: pd.DataFrame, item_ids: pd.Series) -> dict[str, pd.DataFrame]:
     from aigq_tasks.market.items import items_of
     from aigq_tasks.market.visits import profiles
 
-    return {"users": profiles(households), "items": items_of(clicks["item_id"].unique())}
+    return {"users": profiles(households), "items": items_of(item_ids.unique())}
 
 
 def _hints(
