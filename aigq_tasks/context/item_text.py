@@ -1,0 +1,16 @@
+"""Item-to-text (paper 3.2.1): what an item is, as a prompt; what a shopper calls it, as a target.
+
+The catalogue's facets are long and abbreviated ("sft drnk sngl srv btl carb"); in a history a
+shopper's words for the item say the same with fewer tokens.
+"""
+
+from aigq_tasks.context.queries import normalize
+from aigq_tasks.context.tokens import SEP
+
+ITEM, TEXT = "<item>", "<text>"
+
+
+def render_item(brand_tier: str, category: str, product_type: str, size: str) -> str:
+    """The prompt: all facets, normalised, the empty ones left out; ends with <text>."""
+    facets = [normalize(facet) for facet in (brand_tier, category, product_type, size)]
+    return f"{ITEM}{SEP.join(facet for facet in facets if facet)}{TEXT}"
