@@ -29,6 +29,7 @@ STAGES = (
     "gate",
     "u2q",
     "x2q",
+    "item-texts",
     "publish",
 )
 OUTSIDE_THE_LOG = 99
@@ -147,6 +148,14 @@ def x2q(day: Day) -> None:
     _run(X2qStage(), day)
 
 
+@app.command("item-texts", rich_help_panel="Daily stages")
+def item_texts(day: Day) -> None:
+    """Write what shoppers call the items that are new in the log."""
+    from aigq_tasks.stages.item_text import ItemTextsStage
+
+    _run(ItemTextsStage(), day)
+
+
 @app.command(rich_help_panel="Daily stages")
 def publish(day: Day) -> None:
     """Load u2q and x2q into Valkey and append the day's release to the ledger."""
@@ -166,6 +175,7 @@ def _step(name: str, summary: str) -> None:
 
 
 _step("history", "Land the searches and item clicks of the months before the launch.")
+_step("items", "Learn what shoppers call an item, and write its first texts.")
 _step("launch", "Release 1: recall sources only.")
 _step("stack", "Show hints for some days, train a click model: release 2.")
 _step("sessions", "More days under that stack, for the policies to learn from.")

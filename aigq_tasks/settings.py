@@ -128,6 +128,14 @@ class ThinkSettings(Section):
     limits: ThinkLimits = ThinkLimits()
 
 
+class ItemTextSettings(Section):
+    """The model that writes what shoppers call an item."""
+
+    backbone: str = Field("tiny", description="tiny | smollm2-135m | a Hugging Face path")
+    samples: int = Field(16_000, description="clicks on search results that it learns from")
+    sft: SftConfig = SftConfig(batch_size=32, learning_rate=3e-3)
+
+
 class GenerationSettings(Section):
     list_length: int = Field(30, description="queries per user in u2q and in the evaluation")
     batch_size: int = 128
@@ -168,6 +176,7 @@ class Settings(BaseSettings):
     samples: SampleSettings = SampleSettings()
     policy: PolicySettings = PolicySettings()
     think: ThinkSettings = ThinkSettings()
+    item_text: ItemTextSettings = ItemTextSettings()
     teacher: EndpointConfig = EndpointConfig()
     x2q: X2qConfig = X2qConfig()
     generation: GenerationSettings = GenerationSettings()

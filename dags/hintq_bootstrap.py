@@ -3,7 +3,7 @@
 from _stage import reason, stage
 from airflow.sdk import DAG, Param, chain
 
-STEPS = ("history", "launch", "stack", "sessions", "direct", "think", "release")
+STEPS = ("history", "items", "launch", "stack", "sessions", "direct", "think", "release")
 
 with DAG(
     "hintq_bootstrap",
@@ -30,4 +30,4 @@ does nothing, and a bootstrap never replaces a newer release.
     },
 ) as dag:
     steps = {step: stage(step, command=f"bootstrap {step}", day="params.day") for step in STEPS}
-    chain(*(steps[step] for step in STEPS[:4]), [steps["direct"], steps["think"]], steps["release"])
+    chain(*(steps[step] for step in STEPS[:5]), [steps["direct"], steps["think"]], steps["release"])

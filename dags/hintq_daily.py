@@ -26,7 +26,7 @@ with DAG(
   is trained and judged.
 * **release:** `u2q` → `publish`: its queries are cached, and one ledger entry makes it live, or
   records why not. `x2q`: AIGQ-Think reasons over the day's users; what leads to what becomes an
-  index of the release.
+  index of the release. `item_texts`: what shoppers call the items that are new in the log.
 * **Run for D** sees only events before the end of D. Its release serves D + 1.
 * **Backfill:** reprocess *completed* or *failed*. The days run one after the other.
 * **Again:** a stage whose inputs and settings did not change does nothing.
@@ -57,6 +57,7 @@ with DAG(
     with TaskGroup("release", prefix_group_id=False, tooltip="Cache the queries and go live"):
         u2q = stage("u2q", command="u2q", day=DAY)
         x2q = stage("x2q", command="x2q", day=DAY)
+        item_texts = stage("item_texts", command="item-texts", day=DAY)
         publish = stage(
             "publish", command="publish", day=DAY, depends_on_past=True, outlets=RELEASE
         )
@@ -65,5 +66,6 @@ with DAG(
     [ctr, samples] >> policy
     policy >> evaluate >> gate >> u2q >> publish
     ctr >> x2q
-    [recall, x2q] >> publish
+    market >> item_texts
+    [recall, x2q, item_texts] >> publish
     market >> publish  # wait_for_downstream looks one arrow far: publish is what market waits for

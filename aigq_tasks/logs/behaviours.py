@@ -1,6 +1,7 @@
 """The history that everything reads: searches, item clicks and hint clicks in one table."""
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -9,12 +10,18 @@ from aigq_tasks.context.queries import normalize
 COLUMNS = ["user_id", "time", "kind", "content"]
 
 
-def behaviours(logs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def behaviours(
+    logs: Mapping[str, pd.DataFrame], texts: Mapping[str, str] = MappingProxyType({})
+) -> pd.DataFrame:
     """user_id, time (datetime64[us]), kind ("search" | "item_click" | "hint_click"), content
-    (normalised text), sorted by all four. `logs` maps table names to frames (several days)."""
+    (normalised text), sorted by all four. `logs` maps table names to frames (several days);
+    `texts` item ids to what shoppers call the item. An item without a text goes by its title."""
+    clicks = logs["item_clicks"]
+    named = zip(clicks["item_id"], clicks["title"], strict=True)
+    called = clicks.assign(content=[texts.get(item, title) for item, title in named])
     parts = [
         _part(logs["searches"], "search", "time", "query"),
-        _part(logs["item_clicks"], "item_click", "time", "text"),
+        _part(called, "item_click", "time", "content"),
         _part(hint_clicks(logs), "hint_click", "click_time", "query"),
     ]
     table = pd.concat(parts, ignore_index=True)

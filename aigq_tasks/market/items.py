@@ -6,19 +6,14 @@ import numpy as np
 import pandas as pd
 
 from aigq_tasks.market.catalogue import load_catalogue
-from aigq_tasks.market.visits import item_text
+from aigq_tasks.market.lexicon import load_phrasings
 
 
 def items_of(item_ids: Iterable[str]) -> pd.DataFrame:
-    """item_id, title, category, product_type, brand_tier, size, text, sorted by item_id.
-
-    The title is the catalogue's own wording (abbreviations and all); `text` is the short text a
-    shopper sees.
-    """
-    catalogue = load_catalogue()
-    wanted = pd.DataFrame({"product_id": np.array(sorted({int(i) for i in item_ids}), "int64")})
-    rows = wanted.merge(catalogue.products.astype({"product_id": "int64"}), on="product_id")
-    rows = rows.merge(catalogue.needs[["need", "category", "product_type"]], on="need")
+    """item_id, title, category, product_type, brand_tier, size, sorted by item_id. The title is
+    the catalogue's own wording, abbreviations and all."""
+    needs = load_catalogue().needs[["need", "category", "product_type"]]
+    rows = _products(item_ids).merge(needs, on="need")
     title = rows["brand_tier"].str.cat(rows[["product_type", "category", "size"]], sep=" ")
     table = pd.DataFrame(
         {
@@ -28,7 +23,20 @@ def items_of(item_ids: Iterable[str]) -> pd.DataFrame:
             "product_type": rows["product_type"],
             "brand_tier": rows["brand_tier"],
             "size": rows["size"],
-            "text": [item_text(int(need)) for need in rows["need"]],
         }
     )
     return table.sort_values("item_id", ignore_index=True)
+
+
+def common_phrases(item_ids: Iterable[str]) -> dict[str, str]:
+    """item_id -> the most common phrasing of its need. Known to the market alone."""
+    phrasings, rows = load_phrasings(), _products(item_ids)
+    return {
+        str(item): phrasings[need][0]
+        for item, need in zip(rows["product_id"], rows["need"], strict=True)
+    }
+
+
+def _products(item_ids: Iterable[str]) -> pd.DataFrame:
+    wanted = pd.DataFrame({"product_id": np.array(sorted({int(i) for i in item_ids}), "int64")})
+    return wanted.merge(load_catalogue().products.astype({"product_id": "int64"}), on="product_id")

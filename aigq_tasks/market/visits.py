@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from aigq_tasks.market.catalogue import load_catalogue, load_profiles
-from aigq_tasks.market.lexicon import MODIFIERS, choose_phrasing, load_phrasings, uniform
+from aigq_tasks.market.items import items_of
+from aigq_tasks.market.lexicon import MODIFIERS, choose_phrasing, uniform
 from aigq_tasks.settings import MarketSettings
 
 RARITY = 1.0  # exponent of a need's inverse basket frequency in the choice of what is searched
@@ -84,11 +85,6 @@ def own_phrase(household: int, need: int, seed: int) -> str:
     return f"{phrase} {MODIFIERS[int(draw / MODIFIER_SHARE * len(MODIFIERS))]}"
 
 
-def item_text(need: int) -> str:
-    """Short shopper text of an item of this need: its most common phrasing."""
-    return load_phrasings()[need][0]
-
-
 def searches_and_clicks(
     visits: Visits, settings: MarketSettings, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -109,13 +105,15 @@ def searches_and_clicks(
         }
     )
     rows = needs[needs["browsed"]]
+    item_ids = rows["product_id"].astype(str)
+    titles = items_of(item_ids.unique()).set_index("item_id")["title"]
     clicks = pd.DataFrame(
         {
             "event_id": [f"c{v}-{n}" for v, n in zip(rows["visit_id"], rows["need"], strict=True)],
             "user_id": rows["user_id"].to_numpy(),
             "time": rows["time"].to_numpy(),
-            "item_id": rows["product_id"].astype(str).to_numpy(),
-            "text": [item_text(int(need)) for need in rows["need"]],
+            "item_id": item_ids.to_numpy(),
+            "title": item_ids.map(titles).to_numpy(),
         }
     )
     return _in_time_order(searches), _in_time_order(clicks)

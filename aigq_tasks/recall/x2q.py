@@ -15,12 +15,13 @@ UNIT = 1 << 20  # fixed point: weights and probabilities are counted in 1 / UNIT
 
 
 class X2qConfig(BaseModel):
-    """Weights of Eq 19."""
+    """Weights of Eq 19, and what goes into the index."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     gamma: float = Field(0.7, ge=0, le=1, description="γ: weight of relevance against effect")
     depth: int = Field(30, ge=1, description="queries kept per trigger")
+    days: int = Field(7, ge=1, description="days that what was reasoned for a user counts")
     prior: float = Field(2.0, ge=0, description="users that a tie is shrunk by; views likewise")
 
 

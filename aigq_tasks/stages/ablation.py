@@ -9,20 +9,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from aigq_tasks.context.interests import Interest, read_interests, render_interests
-from aigq_tasks.context.prompt import Shopper, plain_text
+from aigq_tasks.context.prompt import Histories, Shopper, plain_text
 from aigq_tasks.evaluation.intervals import bootstrap_mean_ci, paired_bootstrap
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.evaluate import EvaluateStage, held_out_case, score_arms
 from aigq_tasks.stages.generation import generate, generate_reasoned
-from aigq_tasks.stages.reading import days_between, need, table
+from aigq_tasks.stages.reading import days_between, log_window, need, read_behaviours, table
 from aigq_tasks.stages.runner import StageOutput, preflight, run_stage
-from aigq_tasks.stages.sft import SftStage
+from aigq_tasks.stages.samples import SamplesStage
+from aigq_tasks.stages.sft import SftStage, bootstrap_days
 from aigq_tasks.stages.show import markdown
 from aigq_tasks.storage.tables import to_parquet
 
@@ -32,13 +33,14 @@ METRICS = ("query_hr_10", "query_hr_30", "cate_hr_30", "sem_sim", "unique_cates"
 @dataclass(frozen=True)
 class Variant:
     """base: the variant that it changes, "" if none. rows: (samples, seed) -> samples. prompt:
-    how a shopper is described when Direct's lists are written."""
+    how a shopper is described when Direct's lists are written. titled: items go by their titles."""
 
     name: str
     base: str
     think: bool
     rows: Callable[[pd.DataFrame, int], pd.DataFrame]
     prompt: Callable[[Shopper], str] = Shopper.prompt
+    titled: bool = False
 
 
 def unchanged(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -86,6 +88,7 @@ VARIANTS = (
     Variant("direct", "", False, unchanged),
     Variant("direct, unordered labels", "direct", False, unordered),
     Variant("direct, plain-text prompt", "direct", False, spelt_out, spelt),
+    Variant("direct, titles for item texts", "direct", False, unchanged, titled=True),
     Variant("think", "direct", True, unchanged),
     Variant("think, unordered labels", "think", True, unordered),
     Variant("think, without rationales", "think", True, unexplained),
@@ -96,6 +99,16 @@ def _stage_name(kind: str, variant: Variant, seed: int) -> str:
     return f"ablation-{kind}-{variant.name.replace(', ', '-').replace(' ', '-')}-{seed}"
 
 
+class _TitledSamples(SamplesStage):
+    """AIGQ-Direct's samples with items called by their titles."""
+
+    name: ClassVar[str] = "ablation-samples-titled"
+    needs: ClassVar[tuple[str, ...]] = ("s3",)
+
+    def _histories(self, ctx: Context, day: date) -> Histories:
+        return Histories.of(read_behaviours(ctx, log_window(ctx, day), None))
+
+
 class _Sft(SftStage):
     """IL-SFT of one variant with the seed of the context's settings."""
 
@@ -104,6 +117,8 @@ class _Sft(SftStage):
     def __init__(self, variant: Variant, seed: int) -> None:
         super().__init__(variant.think)
         self.name, self.variant, self.seed = _stage_name("sft", variant, seed), variant, seed
+        if variant.titled:
+            self.samples = _TitledSamples.name
 
     def rows(self, ctx: Context, day: date) -> pd.DataFrame:
         return self.variant.rows(super().rows(ctx, day), self.seed)
@@ -123,7 +138,7 @@ class _Evaluate(EvaluateStage):
         return {**super().inputs(ctx, day), "policy": own}
 
     def compute(self, ctx: Context, day: date) -> StageOutput:
-        case = held_out_case(ctx, day, everybody=True)
+        case = held_out_case(ctx, day, everybody=True, titled=self.variant.titled)
         policy = need(ctx, self.sft, ctx.settings.bootstrap_day)
         if self.variant.think:
             made = generate_reasoned(ctx, policy, case.shoppers)
@@ -141,6 +156,8 @@ def ablation(ctx: Context, last: date, seeds: Sequence[int], out: Path) -> None:
     preflight(("s3",), ctx)
     first = ctx.settings.bootstrap_day
     days = days_between(first + timedelta(days=1), last)
+    for day in bootstrap_days(ctx, first):
+        run_stage(_TitledSamples(holdout=0.0), ctx, day)
     frames, tokens = [], {}
     for variant in VARIANTS:
         for seed in seeds:

@@ -56,13 +56,16 @@ def train_base(out: Path, steps: int | None, threads: int) -> None:
 
 def _log(first: date, last: date, seed: int) -> tuple[pd.DataFrame, dict[str, str]]:
     """Behaviours (searches and item clicks) of a range of days, and profile words per user."""
+    from aigq_tasks.market.items import common_phrases
     from aigq_tasks.market.visits import profiles, searches_and_clicks, user_ids, visits_between
 
     market = MarketSettings()
     visits = visits_between(first, last, market, seed)
     searches, clicks = searches_and_clicks(visits, market, seed)
     hints = {name: empty(name) for name in ("hint_impressions", "late_clicks")}
-    table = behaviours({"searches": searches, "item_clicks": clicks, **hints})
+    # Before there is any model, nobody but the market knows what shoppers call its items.
+    texts = common_phrases(clicks["item_id"].unique())
+    table = behaviours({"searches": searches, "item_clicks": clicks, **hints}, texts)
     head = visits.visits
     ids = user_ids(head["household_id"].to_numpy(), head["start"].to_numpy(), market, seed)
     users = profiles(pd.DataFrame({"user_id": ids, "household_id": head["household_id"]}))

@@ -1,6 +1,7 @@
-"""Day zero, in seven steps.
+"""Day zero, in eight steps.
 
 history   searches and item clicks of the months before the launch of hints
+items     what shoppers call an item: a model of it, and its first texts
 launch    release 1: recall sources only, ranked by fused reciprocal rank
 stack     hints are shown for some days; a click model is trained: release 2
 sessions  more days under that stack, which the policies learn from
@@ -19,6 +20,7 @@ from aigq_tasks.stages.categories import CategoriesStage
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.ctr import CtrStage
 from aigq_tasks.stages.generation import generation_config
+from aigq_tasks.stages.item_text import ItemModelStage, ItemTextsStage
 from aigq_tasks.stages.market import MarketStage
 from aigq_tasks.stages.publish import publisher, reason
 from aigq_tasks.stages.reading import (
@@ -56,24 +58,32 @@ class HistoryStage(MarketStage):
     needs: tuple[str, ...] = ("s3",)
 
 
+def _items(ctx: Context, day: date) -> None:
+    eve = launch_day(ctx) - timedelta(days=1)
+    run_stage(ItemModelStage(), ctx, eve)
+    run_stage(ItemTextsStage(), ctx, eve)
+
+
 def _launch(ctx: Context, day: date) -> None:
     eve = launch_day(ctx) - timedelta(days=1)
-    categories = run_stage(CategoriesStage(), ctx, eve)
-    recall = run_stage(RecallStage(), ctx, eve)
-    _release(ctx, eve, {"categories": categories, "recall": recall}, None)
+    made = {name: need(ctx, name, eve) for name in ("item-model", "item-texts")}
+    made["categories"] = run_stage(CategoriesStage(), ctx, eve)
+    made["recall"] = run_stage(RecallStage(), ctx, eve)
+    _release(ctx, eve, made, None)
 
 
 def _stack(ctx: Context, day: date) -> None:
     last = stack_day(ctx)
     _land(ctx, launch_day(ctx), last)
-    made = {"recall": run_stage(RecallStage(), ctx, last), "ctr": run_stage(CtrStage(), ctx, last)}
+    stages = (ItemTextsStage(), RecallStage(), CtrStage())
+    made = {stage.name: run_stage(stage, ctx, last) for stage in stages}
     _release(ctx, last, made, live_entry(ctx, last))
 
 
 def _sessions(ctx: Context, day: date) -> None:
     _land(ctx, bootstrap_days(ctx, day)[0], day)
-    run_stage(RecallStage(), ctx, day)
-    run_stage(CtrStage(), ctx, day)
+    for stage in (ItemTextsStage(), RecallStage(), CtrStage()):
+        run_stage(stage, ctx, day)
 
 
 def _direct(ctx: Context, day: date) -> None:
@@ -91,7 +101,7 @@ def _think(ctx: Context, day: date) -> None:
 
 
 def _first_release(ctx: Context, day: date) -> None:
-    made = {name: need(ctx, name, day) for name in ("recall", "ctr", "u2q", "x2q")}
+    made = {name: need(ctx, name, day) for name in ("item-texts", "recall", "ctr", "u2q", "x2q")}
     made["direct"] = made["sft"] = need(ctx, "sft", day)
     made["think"] = need(ctx, "think-sft", day)
     _release(ctx, day, made, live_entry(ctx, day))
@@ -149,6 +159,7 @@ class FirstX2qStage(X2qStage):
 
 STEPS = {
     "history": _history,
+    "items": _items,
     "launch": _launch,
     "stack": _stack,
     "sessions": _sessions,

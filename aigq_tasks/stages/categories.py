@@ -13,7 +13,7 @@ from aigq_tasks.stages.runner import StageOutput
 
 
 class CategoriesStage:
-    """texts and titles of the items in the log → leaf category."""
+    """Titles of the items in the log, and queries that led to a click on one → leaf category."""
 
     name = "categories"
     needs: tuple[str, ...] = ("s3", "mlflow")
@@ -27,14 +27,18 @@ class CategoriesStage:
     def compute(self, ctx: Context, day: date) -> StageOutput:
         from aigq_tasks.evaluation.category import train
 
-        items = read_logs(ctx, log_window(ctx, day), ("items",))["items"]
-        items = items.drop_duplicates("item_id", keep="last")
-        pairs = [
-            (text, category)
-            for column in ("text", "title")
-            for text, category in zip(items[column], items["category"], strict=True)
-        ]
-        classifier = train(pairs)
+        logs = read_logs(ctx, log_window(ctx, day), ("items", "searches", "search_clicks"))
+        items = logs["items"].drop_duplicates("item_id", keep="last")
+        clicked = logs["search_clicks"].merge(
+            logs["searches"][["event_id", "query"]], on="event_id"
+        )
+        clicked = clicked.merge(items[["item_id", "category"]], on="item_id")
+        classifier = train(
+            [
+                *zip(items["title"], items["category"], strict=True),
+                *zip(clicked["query"], clicked["category"], strict=True),
+            ]
+        )
         metrics: dict[str, float | str] = {
             "items": float(len(items)),
             "categories": float(len(classifier.categories)),

@@ -99,8 +99,9 @@ class Case:
     history: pd.DataFrame
 
 
-def held_out_case(ctx: Context, day: date, everybody: bool = False) -> Case:
-    """The held-out users of `day` (or all, where the compared models never saw the day)."""
+def held_out_case(ctx: Context, day: date, everybody: bool = False, titled: bool = False) -> Case:
+    """The held-out users of `day` (or all, where the compared models never saw the day), the
+    items of their histories called by their texts, or by their titles."""
     logs = read_logs(ctx, [need(ctx, "market", day)], BEHAVIOUR_TABLES)
     truth = truth_of_day(logs, day)
     if not everybody:
@@ -108,7 +109,7 @@ def held_out_case(ctx: Context, day: date, everybody: bool = False) -> Case:
         kept = held_out(truth, day, share, seed)
         truth = {user: queries for user, queries in truth.items() if user in kept}
     before = log_window(ctx, day - timedelta(days=1))
-    history = read_behaviours(ctx, before)
+    history = read_behaviours(ctx, before, None if titled else day)
     profiles = read_users(ctx, before[-28:])
     return Case(truth, shoppers_at(ctx, truth, profiles, history, day), history)
 

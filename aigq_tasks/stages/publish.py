@@ -11,7 +11,18 @@ from aigq_tasks.stages.release import publish_release
 from aigq_tasks.stages.runner import preflight
 from aigq_tasks.storage.ledger import Entry
 
-DAILY_STAGES = ("market", "ctr", "recall", "samples", "policy", "evaluate", "gate", "u2q", "x2q")
+DAILY_STAGES = (
+    "market",
+    "ctr",
+    "recall",
+    "samples",
+    "policy",
+    "evaluate",
+    "gate",
+    "u2q",
+    "x2q",
+    "item-texts",
+)
 
 
 def publish(ctx: Context, day: date) -> Entry:
@@ -25,7 +36,7 @@ def publish(ctx: Context, day: date) -> Entry:
     verdict = record(ctx, manifests["gate"], "verdict.json")
     parent = live_entry(ctx, day)
     models = dict(parent.models)
-    models |= {stage: manifests[stage].digest for stage in ("recall", "u2q", "x2q")}
+    models |= {stage: manifests[stage].digest for stage in ("recall", "u2q", "x2q", "item-texts")}
     if verdict["accepted"]:
         models["direct"] = manifests["policy"].digest
     if not verdict["ctr_faults"]:

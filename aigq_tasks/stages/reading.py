@@ -152,9 +152,24 @@ def _none(name: str) -> pd.DataFrame:
     return empty(name) if name in SCHEMAS else pd.DataFrame()
 
 
-def read_behaviours(ctx: Context, manifests: Sequence[Manifest]) -> pd.DataFrame:
-    """The behaviours of a window of days (see `logs.behaviours`)."""
-    return behaviours(read_logs(ctx, manifests, BEHAVIOUR_TABLES))
+def read_behaviours(ctx: Context, manifests: Sequence[Manifest], day: date | None) -> pd.DataFrame:
+    """The behaviours of a window of days (see `logs.behaviours`), items called as the stages of
+    `day` call them: by the texts of the release that served it, before the first by its own.
+    Without a day, items go by their titles."""
+    texts = item_texts(ctx, texts_of_day(ctx, day)) if day else {}
+    return behaviours(read_logs(ctx, manifests, BEHAVIOUR_TABLES), texts)
+
+
+def texts_of_day(ctx: Context, day: date) -> Manifest:
+    """The item texts that the stages of `day` read."""
+    entry = ctx.ledger.live_on(day)
+    return model(ctx, entry, "item-texts") if entry else need(ctx, "item-texts", day)
+
+
+def item_texts(ctx: Context, manifest: Manifest) -> dict[str, str]:
+    """item_id -> what shoppers call the item, of one `item-texts` result."""
+    rows = table(ctx, manifest, "item_texts")
+    return dict(zip(rows["item_id"], rows["text"], strict=True))
 
 
 def read_users(ctx: Context, manifests: Sequence[Manifest]) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from aigq_tasks.stages.reading import (
     live_entry,
     log_window,
     model,
+    need,
     read_behaviours,
     release_digest,
     window_digest,
@@ -26,10 +27,10 @@ class RecallStage:
     needs: tuple[str, ...] = ("s3", "mlflow")
 
     def inputs(self, ctx: Context, day: date) -> dict[str, str]:
-        inputs = {"logs": window_digest(log_window(ctx, day))}
-        if day >= launch_day(ctx):
-            inputs["release"] = release_digest(live_entry(ctx, day))
-        return inputs
+        logs = {"logs": window_digest(log_window(ctx, day))}
+        if day < launch_day(ctx):
+            return logs | {"item-texts": need(ctx, "item-texts", day).digest}
+        return logs | {"release": release_digest(live_entry(ctx, day))}
 
     def config(self, ctx: Context) -> dict[str, Any]:
         return {
@@ -44,7 +45,7 @@ class RecallStage:
         from aigq_tasks.recall import coclick, ebr, own_history, popularity
 
         make_deterministic(ctx.settings.seed, ctx.settings.policy.threads)
-        history = read_behaviours(ctx, log_window(ctx, day))
+        history = read_behaviours(ctx, log_window(ctx, day), day)
         as_of = pd.Timestamp(day + timedelta(days=1))
         parent = None
         if day >= launch_day(ctx):

@@ -8,7 +8,15 @@ from aigq_tasks.context.prompt import Histories
 from aigq_tasks.samples.direct import direct_samples
 from aigq_tasks.samples.holdout import held_out
 from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.reading import log_window, need, read_behaviours, table, window_digest
+from aigq_tasks.stages.reading import (
+    live_entry,
+    log_window,
+    need,
+    read_behaviours,
+    release_digest,
+    table,
+    window_digest,
+)
 from aigq_tasks.stages.runner import StageOutput
 from aigq_tasks.storage.engine import engine
 from aigq_tasks.storage.tables import to_parquet
@@ -25,7 +33,10 @@ class SamplesStage:
     needs: ClassVar[tuple[str, ...]] = ("s3", "mlflow")
 
     def inputs(self, ctx: Context, day: date) -> dict[str, str]:
-        return {"logs": window_digest(log_window(ctx, day))}
+        return {
+            "logs": window_digest(log_window(ctx, day)),
+            "release": release_digest(live_entry(ctx, day)),
+        }
 
     def config(self, ctx: Context) -> dict[str, Any]:
         return {
@@ -45,7 +56,7 @@ class SamplesStage:
                 impressions,
                 table(ctx, market, "hint_rankings"),
                 table(ctx, market, "users"),
-                Histories.of(read_behaviours(ctx, log_window(ctx, day))),
+                self._histories(ctx, day),
                 kept,
                 settings.labels,
                 settings.history_lines,
@@ -59,6 +70,9 @@ class SamplesStage:
         if len(samples):
             metrics["labels_mean"] = round(float(samples["labels"].str.len().mean()), 4)
         return StageOutput(files={"samples.parquet": to_parquet(samples)}, metrics=metrics)
+
+    def _histories(self, ctx: Context, day: date) -> Histories:
+        return Histories.of(read_behaviours(ctx, log_window(ctx, day), day))
 
     def _holdout(self, ctx: Context) -> float:
         return ctx.settings.samples.holdout if self.holdout is None else self.holdout

@@ -16,6 +16,7 @@ from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.reading import (
     BEHAVIOUR_TABLES,
     files,
+    item_texts,
     log_window,
     model,
     read_logs,
@@ -69,7 +70,7 @@ class ReleaseStack:
 def load_release_stack(ctx: Context, entry: Entry, day: date) -> ReleaseStack:
     """The stack of a release as it serves `day`: it knows the log up to the day before."""
     logs = read_logs(ctx, log_window(ctx, day - timedelta(days=1)), BEHAVIOUR_TABLES)
-    history = behaviours(logs)
+    history = behaviours(logs, item_texts(ctx, model(ctx, entry, "item-texts")))
     click = click_model(ctx, model(ctx, entry, "ctr")) if "ctr" in entry.models else None
     categories = classifier(ctx, entry)
     return ReleaseStack(
@@ -127,7 +128,8 @@ def ctr_scorer(ctx: Context, entry: Entry, click: Manifest, day: date) -> "Score
     The users' state is that of the start of `day`: nothing of the day itself is in it."""
     logs = read_logs(ctx, log_window(ctx, day - timedelta(days=1)), BEHAVIOUR_TABLES)
     categories, trained = classifier(ctx, entry), click_model(ctx, click)
-    builder = _builder(logs, behaviours(logs), day, categories)
+    history = behaviours(logs, item_texts(ctx, model(ctx, entry, "item-texts")))
+    builder = _builder(logs, history, day, categories)
     return lambda users, queries: score_pairs(trained, builder, categories, users, queries)
 
 

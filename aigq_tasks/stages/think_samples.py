@@ -7,18 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
-from aigq_tasks.context.prompt import Histories, Shopper, profile_words
+from aigq_tasks.context.prompt import Shopper, profile_words
 from aigq_tasks.samples.holdout import held_out
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.reading import (
     live_entry,
-    log_window,
     model,
     need,
-    read_behaviours,
-    release_digest,
     table,
-    window_digest,
 )
 from aigq_tasks.stages.runner import StageOutput
 from aigq_tasks.stages.samples import SamplesStage
@@ -38,12 +34,6 @@ class ThinkSamplesStage(SamplesStage):
     """think-samples(D): prompt and reasoned target per user-day of D, held-out users left out."""
 
     name: ClassVar[str] = "think-samples"
-
-    def inputs(self, ctx: Context, day: date) -> dict[str, str]:
-        return {
-            "logs": window_digest(log_window(ctx, day)),
-            "release": release_digest(live_entry(ctx, day)),
-        }
 
     def config(self, ctx: Context) -> dict[str, Any]:
         settings = ctx.settings
@@ -94,7 +84,7 @@ class ThinkSamplesStage(SamplesStage):
         self, ctx: Context, day: date, heads: pd.DataFrame, profiles: Mapping[str, str]
     ) -> list[Shopper]:
         """The sessions' users as known before their session begins."""
-        histories = Histories.of(read_behaviours(ctx, log_window(ctx, day)))
+        histories = self._histories(ctx, day)
         limit = ctx.settings.samples.history_lines
         return [
             histories.shopper(user, profiles.get(user, ""), time.to_datetime64(), limit)

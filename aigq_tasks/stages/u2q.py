@@ -58,7 +58,7 @@ def build_u2q(ctx: Context, day: date, policy: Manifest, old: Manifest | None) -
 
     window = log_window(ctx, day)
     users = table(ctx, need(ctx, "market", day), "users")
-    history = read_behaviours(ctx, window)
+    history = read_behaviours(ctx, window, day)
     shoppers = shoppers_at(ctx, users["user_id"], users, history, day + timedelta(days=1))
     generated = generate(ctx, policy, shoppers)
     fresh = u2q.build(generated.lists, day)

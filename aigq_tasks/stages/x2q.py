@@ -36,7 +36,8 @@ VIEW_DAYS = 14  # page views that count for a query's effect
 
 
 class X2qStage:
-    """trigger → queries, from what AIGQ-Think writes for the users of the day at its end."""
+    """trigger → queries, from what AIGQ-Think writes for who was active on the day, at its end,
+    and wrote for others in the days before."""
 
     name = "x2q"
     needs: tuple[str, ...] = ("s3", "mlflow")
@@ -65,23 +66,27 @@ class X2qStage:
         from aigq_tasks.recall.x2q import x2q_entries
 
         users = table(ctx, need(ctx, "market", day), "users")
-        history = read_behaviours(ctx, log_window(ctx, day))
-        shoppers = shoppers_at(ctx, users["user_id"], users, history, day + timedelta(days=1))
+        history = read_behaviours(ctx, log_window(ctx, day), day)
+        active = history.loc[history["time"] >= pd.Timestamp(day), "user_id"].unique()
+        shoppers = shoppers_at(ctx, active, users, history, day + timedelta(days=1))
         reasoned = reason(ctx, self.think(ctx, day), shoppers)
-        ties = ties_of(reasoned)
-        scorer = ctr_scorer(
-            ctx, live_entry(ctx, day), need(ctx, "ctr", day), day + timedelta(days=1)
-        )
+        parent = live_entry(ctx, day)
+        old = model(ctx, parent, "x2q") if "x2q" in parent.models else None
+        ties = ties_of(reasoned).assign(day=day.isoformat())
+        if old:
+            ties = merge_ties(table(ctx, old, "ties"), ties, day, ctx.settings.x2q.days)
+        scorer = ctr_scorer(ctx, parent, need(ctx, "ctr", day), day + timedelta(days=1))
         signals = _signals(ctx, day, ties, scorer)
         with engine(ctx.settings.engine) as execute:
-            index = x2q_entries(ibis.memtable(ties), ibis.memtable(signals), ctx.settings.x2q)
+            tied = ibis.memtable(ties.drop(columns="day"))
+            index = x2q_entries(tied, ibis.memtable(signals), ctx.settings.x2q)
             entries = execute(index)
         metrics = _metrics(entries, reasoned)
-        parent = live_entry(ctx, day)
-        if "x2q" in parent.models:
-            old = table(ctx, model(ctx, parent, "x2q"), "x2q")
-            metrics |= of_yesterday(old, entries, users["user_id"], history, day)
-        return StageOutput(files={"x2q.parquet": to_parquet(entries)}, metrics=metrics)
+        if old:
+            before = table(ctx, old, "x2q")
+            metrics |= of_yesterday(before, entries, users["user_id"], history, day)
+        output = {"x2q.parquet": to_parquet(entries), "ties.parquet": to_parquet(ties)}
+        return StageOutput(files=output, metrics=metrics)
 
 
 def of_yesterday(
@@ -111,6 +116,15 @@ def ties_of(reasoned: "Reasoned") -> pd.DataFrame:
     ]
     kinds = {"user_id": "str", "trigger": "str", "query": "str", "place": "int64"}
     return pd.DataFrame(rows, columns=list(kinds)).astype(kinds)
+
+
+def merge_ties(old: pd.DataFrame, fresh: pd.DataFrame, day: date, days: int) -> pd.DataFrame:
+    """The ties of the users reasoned for on `day`, and of others their latest ones, where those
+    are less than `days` days old. Both tables: the columns of `ties_of`, and day (YYYY-MM-DD)."""
+    oldest = (day - timedelta(days=days - 1)).isoformat()
+    kept = old[~old["user_id"].isin(fresh["user_id"]) & (old["day"] >= oldest)]
+    order = ["user_id", "trigger", "query", "place"]
+    return pd.concat([kept, fresh]).sort_values(order, ignore_index=True)
 
 
 def _signals(ctx: Context, day: date, ties: pd.DataFrame, scorer: Any) -> pd.DataFrame:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +24,7 @@ from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.ctr import CtrStage
 from aigq_tasks.stages.evaluate import EvaluateStage, evaluated
 from aigq_tasks.stages.gate import GateStage
+from aigq_tasks.stages.item_text import ItemTextsStage
 from aigq_tasks.stages.market import MarketStage
 from aigq_tasks.stages.policy import PolicyStage
 from aigq_tasks.stages.publish import DAILY_STAGES, publish
@@ -53,6 +55,7 @@ STAGES: tuple[Stage, ...] = (
     GateStage(),
     U2qStage(),
     X2qStage(),
+    ItemTextsStage(),
 )
 
 
@@ -65,12 +68,17 @@ SMALLEST = {
     "AIGQ_SAMPLES__BOOTSTRAP_DAYS": "3",
     "AIGQ_RECALL__EBR_EPOCHS": "1",
     "AIGQ_CTR__NUM_THREADS": "1",
-    "AIGQ_GENERATION__LIST_LENGTH": "10",
+    "AIGQ_GENERATION__LIST_LENGTH": "5",
     "AIGQ_GATE__MIN_USER_DAYS": "3",
     "AIGQ_POLICY__THREADS": "1",
     "AIGQ_POLICY__SFT__MAX_STEPS": "4",
     "AIGQ_THINK__SFT__MAX_STEPS": "4",
+    "AIGQ_ITEM_TEXT__SFT__MAX_STEPS": "4",
+    # Hardly trained models write as long as they may.
     "AIGQ_THINK__LIMITS__INTERESTS": "2",
+    "AIGQ_THINK__LIMITS__QUERIES": "3",
+    "AIGQ_THINK__LIMITS__RATIONALE_TOKENS": "4",
+    "AIGQ_THINK__LIMITS__QUERY_TOKENS": "6",
     "AIGQ_POLICY__GRPO__STEPS": "2",
     "AIGQ_POLICY__GRPO__PROMPTS_PER_STEP": "2",
 }
@@ -142,6 +150,17 @@ def test_the_day_is_released(released: Context) -> None:
     assert last.models["sft"] == need(released, "sft", EVE).digest
     assert last.models["think"] == need(released, "think-sft", EVE).digest
     assert last.models["x2q"] == need(released, "x2q", DAY).digest
+    assert last.models["item-texts"] == need(released, "item-texts", DAY).digest
+
+
+def test_an_item_keeps_its_text(released: Context) -> None:
+    days = (EVE, *DAYS)
+    texts = [table(released, need(released, "item-texts", day), "item_texts") for day in days]
+    for older, newer in pairwise(texts):
+        assert len(newer) > len(older) > 0
+        kept = older.merge(newer, on=["item_id", "facets", "text"])
+        assert len(kept) == len(older)
+    assert texts[0].groupby("facets")["text"].nunique().max() == 1
 
 
 def test_what_is_released_can_be_served(
@@ -153,7 +172,7 @@ def test_what_is_released_can_be_served(
     with versions.connect(released.settings.valkey.url) as client:
         cached = u2q.get(client, index_version(entry, "u2q"), users.iloc[0])
     assert cached is not None
-    assert 0 < len(cached.queries) <= 10
+    assert 0 < len(cached.queries) <= 5
     index = table(released, need(released, "x2q", DAYS[-1]), "x2q")
     with versions.connect(released.settings.valkey.url) as client:
         found = x2q_source.lookup(

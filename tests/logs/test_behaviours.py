@@ -42,7 +42,7 @@ ITEM_CLICKS = pd.DataFrame(
         "user_id": ["h1"],
         "time": times("2017-11-06 23:59"),
         "item_id": ["7"],
-        "text": ["Dark-Rye  bread!"],
+        "title": ["Dark-Rye  bread!"],
     }
 )
 
@@ -73,6 +73,13 @@ def test_three_kinds_in_one_table() -> None:
     wanted = [(user, pd.Timestamp(time), kind, text) for user, time, kind, text in expected]
     assert list(table.itertuples(index=False, name=None)) == wanted
     assert table["time"].dtype == "datetime64[us]"
+
+
+def test_an_item_goes_by_its_text_where_it_has_one() -> None:
+    another = pd.concat([ITEM_CLICKS, ITEM_CLICKS.assign(event_id="c2", item_id="8")])
+    table = behaviours({**logs(), "item_clicks": another}, {"8": "Rye Bread", "9": "beer"})
+    clicked = table.loc[table["kind"] == "item_click", "content"]
+    assert clicked.tolist() == ["dark rye bread", "rye bread"]
 
 
 def test_the_order_of_the_log_does_not_matter() -> None:

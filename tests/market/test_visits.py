@@ -6,7 +6,7 @@ import pytest
 
 from aigq_tasks.logs.validation import check_rows
 from aigq_tasks.market.catalogue import load_catalogue, load_profiles
-from aigq_tasks.market.items import items_of
+from aigq_tasks.market.items import common_phrases, items_of
 from aigq_tasks.market.lexicon import MODIFIERS, load_phrasings
 from aigq_tasks.market.visits import (
     HABIT,
@@ -16,6 +16,7 @@ from aigq_tasks.market.visits import (
     own_phrase,
     profiles,
     requests_on,
+    search_clicks,
     searches_and_clicks,
     user_ids,
     visits_between,
@@ -228,9 +229,37 @@ def test_items_of_a_days_clicks() -> None:
     items = items_of(clicks["item_id"])
     assert items["item_id"].tolist() == sorted(set(clicks["item_id"]))
     assert check_rows("items", items, DAY).reasons == {}
-    text = items.set_index("item_id")["text"]
-    assert text.loc[clicks["item_id"]].tolist() == clicks["text"].tolist()
+    title = items.set_index("item_id")["title"]
+    assert title.loc[clicks["item_id"]].tolist() == clicks["title"].tolist()
     assert set(items["brand_tier"]) == {"store brand", "name brand"}
     row = items.iloc[0]
     words = [row["brand_tier"], row["product_type"], row["category"], row["size"]]
     assert row["title"] == " ".join(words).lower().strip()
+
+
+def test_a_click_on_a_search_result_is_of_a_searched_item() -> None:
+    visits = visits_between(DAY, DAY, SOME, SEED)
+    searches, _ = searches_and_clicks(visits, SOME, SEED)
+    found = search_clicks(visits, SOME, SEED)
+    assert check_rows("search_clicks", found, DAY).reasons == {}
+    joined = found.merge(searches, on="event_id", suffixes=("", "_s"), validate="one_to_one")
+    assert len(joined) == len(found)
+    assert (joined["time"] == joined["time_s"]).all()
+    assert (joined["user_id"] == joined["user_id_s"]).all()
+    assert 0.6 < len(found) / len(searches) < 0.8  # FOUND = 0.7
+    # "s<visit>-<need>": the item is what the visit bought for the need.
+    needs = visits.needs
+    bought = needs.assign(
+        event_id=[f"s{v}-{n}" for v, n in zip(needs["visit_id"], needs["need"], strict=True)],
+        item_id=needs["product_id"].astype(str),
+    )
+    assert len(found.merge(bought, on=["event_id", "item_id"])) == len(found)
+
+
+def test_only_the_market_knows_the_common_phrase_of_an_item() -> None:
+    _, clicks = searches_and_clicks(visits_between(DAY, DAY, SOME, SEED), SOME, SEED)
+    phrases = common_phrases(clicks["item_id"].unique())
+    assert set(phrases) == set(clicks["item_id"])
+    needs = clicks["event_id"].str.split("-").str[1].astype(int)
+    own = [load_phrasings()[need][0] for need in needs]
+    assert [phrases[item] for item in clicks["item_id"]] == own

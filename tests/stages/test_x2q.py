@@ -5,7 +5,7 @@ import pandas as pd
 from aigq_tasks.context.interests import Interest
 from aigq_tasks.context.prompt import HistoryLine, Shopper
 from aigq_tasks.policy.think import ParsedThink
-from aigq_tasks.stages.x2q import of_yesterday, ties_of
+from aigq_tasks.stages.x2q import merge_ties, of_yesterday, ties_of
 
 MILK, RYE = (HistoryLine(text, "search", 1, 1, 0.0) for text in ("milk", "rye bread"))
 
@@ -24,6 +24,25 @@ def test_every_trigger_is_tied_to_every_query_of_its_interest() -> None:
         ("h1", "milk", "butter", 2),
     ]
     assert ties_of([]).dtypes.astype(str).tolist() == ties.dtypes.astype(str).tolist()
+
+
+def test_others_keep_their_ties_for_some_days() -> None:
+    def ties(*rows: tuple[str, str, str]) -> pd.DataFrame:
+        table = pd.DataFrame(rows, columns=["user_id", "query", "day"])
+        return table.assign(trigger="milk", place=1)
+
+    old = ties(
+        ("h1", "butter", "2017-11-05"),
+        ("h2", "tea", "2017-11-04"),
+        ("h3", "jam", "2017-11-03"),
+    )
+    fresh = ties(("h1", "oat milk", "2017-11-06"))
+    merged = merge_ties(old, fresh, date(2017, 11, 6), days=3)
+    # h1 was reasoned for anew; what was reasoned for h3 is three days old.
+    assert merged[["user_id", "query"]].to_dict("list") == {
+        "user_id": ["h1", "h2"],
+        "query": ["oat milk", "tea"],
+    }
 
 
 def entries(*pairs: tuple[str, str]) -> pd.DataFrame:
