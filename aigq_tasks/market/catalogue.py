@@ -8,7 +8,7 @@ shopping patterns by its authors' own description).
 
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 
 import numpy as np
@@ -29,6 +29,11 @@ class Catalogue:
     needs: pd.DataFrame
     products: pd.DataFrame
     lines: pd.DataFrame
+
+    @cached_property
+    def baskets(self) -> int:
+        """How many baskets there are."""
+        return int(self.lines["basket_id"].nunique())
 
     def between(self, first: date, last: date) -> pd.DataFrame:
         """The basket lines of the days first..last, both included."""

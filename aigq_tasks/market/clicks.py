@@ -14,7 +14,7 @@ import numpy as np
 
 from aigq_tasks.market.catalogue import load_catalogue
 from aigq_tasks.market.lexicon import MODIFIERS, load_phrasings
-from aigq_tasks.market.visits import own_phrase
+from aigq_tasks.market.visits import own_phrases
 
 EXAMINE = (1.0, 0.72, 0.52)  # chance that the hint at position 1, 2, 3 is looked at
 APPEAL = 0.7  # click probability of an examined hint that meets a need in the shopper's words
@@ -98,7 +98,7 @@ def match(query: str, basket: Basket, seed: int) -> tuple[float, int]:
     needs, modifier = interpret(query)
     met = [need for need in needs if need in basket.needs]
     if met:
-        words = [own_phrase(basket.household, need, seed) for need in met]
+        words = own_phrases(np.full(len(met), basket.household), np.array(met), seed)
         if query in words:
             return OWN_WORDS, met[words.index(query)]
         return (OTHER_MODIFIER if modifier else OTHER_WORDS), met[0]

@@ -75,11 +75,18 @@ def user_ids(
     return np.where(cold, np.char.add(np.char.add(stable, "w"), weeks), stable)
 
 
-def own_phrase(household: int, need: int, seed: int) -> str:
-    """How this household types this need, modifier included."""
-    keys = (np.array([household]), np.array([need]))
-    phrase = choose_phrasing(need, float(uniform(seed, _PHRASE, *keys)[0]))
-    draw = float(uniform(seed, _MODIFIER, *keys)[0])
+def own_phrases(households: np.ndarray, needs: np.ndarray, seed: int) -> list[str]:
+    """How each household types the need at its place, modifier included."""
+    draws = zip(
+        needs.tolist(),
+        uniform(seed, _PHRASE, households, needs).tolist(),
+        uniform(seed, _MODIFIER, households, needs).tolist(),
+        strict=True,
+    )
+    return [_modified(choose_phrasing(need, phrase), draw) for need, phrase, draw in draws]
+
+
+def _modified(phrase: str, draw: float) -> str:
     if draw >= MODIFIER_SHARE:
         return phrase
     return f"{phrase} {MODIFIERS[int(draw / MODIFIER_SHARE * len(MODIFIERS))]}"
@@ -96,12 +103,7 @@ def searches_and_clicks(
             "event_id": _search_ids(rows),
             "user_id": rows["user_id"].to_numpy(),
             "time": rows["time"].to_numpy(),
-            "query": [
-                _typed(household, need, visit, seed)
-                for household, need, visit in zip(
-                    rows["household_id"], rows["need"], rows["visit_id"], strict=True
-                )
-            ],
+            "query": _typed(rows, seed),
         }
     )
     rows = needs[needs["browsed"]]
@@ -141,7 +143,7 @@ def _events(visits: Visits, settings: MarketSettings, seed: int) -> pd.DataFrame
     needs = visits.needs.merge(visits.visits[["visit_id", "start"]], on="visit_id")
     visit, need = needs["visit_id"].to_numpy(), needs["need"].to_numpy()
     frequency = load_catalogue().needs["baskets"].to_numpy()[need]
-    weight = np.log(load_catalogue().lines["basket_id"].nunique() / frequency) ** RARITY
+    weight = np.log(load_catalogue().baskets / frequency) ** RARITY
     # Exponential races: the smallest keys of a visit are a draw without replacement by weight.
     race = -np.log1p(-uniform(seed, _WHICH, visit, need)) / weight
     rank = pd.Series(race).groupby(visit).rank(method="first").to_numpy().astype(int)
@@ -165,11 +167,15 @@ def _search_ids(rows: pd.DataFrame) -> list[str]:
     return [f"s{visit}-{need}" for visit, need in zip(rows["visit_id"], rows["need"], strict=True)]
 
 
-def _typed(household: int, need: int, visit: int, seed: int) -> str:
-    draw = float(uniform(seed, _SAMPLE, np.array([visit]), np.array([need + 1_000_000]))[0])
-    if draw < HABIT:
-        return own_phrase(household, need, seed)
-    return choose_phrasing(need, (draw - HABIT) / (1 - HABIT))
+def _typed(rows: pd.DataFrame, seed: int) -> list[str]:
+    """What is searched for each need of a visit: mostly the household's own phrase."""
+    visits, needs = rows["visit_id"].to_numpy(), rows["need"].to_numpy()
+    draws = uniform(seed, _SAMPLE, visits, needs + 1_000_000).tolist()
+    own = own_phrases(rows["household_id"].to_numpy(), needs, seed)
+    return [
+        phrase if draw < HABIT else choose_phrasing(need, (draw - HABIT) / (1 - HABIT))
+        for phrase, need, draw in zip(own, needs.tolist(), draws, strict=True)
+    ]
 
 
 def _in_time_order(table: pd.DataFrame) -> pd.DataFrame:

@@ -7,17 +7,27 @@ from transformers import DynamicCache  # noqa: TID253
 from transformers.cache_utils import DynamicLayer  # noqa: TID253
 
 ROOM = 64  # tokens that a layer's buffer grows by
+PREFILL_ROWS = 8  # prompts of one forward pass: what more of them need leaves a CPU's caches
 
 
 def shared_prefill(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> DynamicCache:
     """Key-value cache of the left-padded prompts ids (B, P) with attention mask (B, P), both
     int64. Equal rows go through the model once: the rollouts of one prompt share their prefill.
     Differentiable where gradients are on."""
-    cache = DynamicCache(config=model.config)
     if ids.size(1) == 0:
-        return cache
+        return DynamicCache(config=model.config)
     distinct, row_of = torch.unique(torch.stack([ids, mask], dim=2), dim=0, return_inverse=True)
-    ids, mask = distinct.unbind(dim=2)
+    parts = [_prefill(model, *part.unbind(dim=2)) for part in distinct.split(PREFILL_ROWS)]
+    cache = parts[0]
+    for layers in zip(*(part.layers for part in parts), strict=True):
+        layers[0].keys = torch.cat([layer.keys for layer in layers])
+        layers[0].values = torch.cat([layer.values for layer in layers])
+    cache.batch_select_indices(row_of)
+    return cache
+
+
+def _prefill(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> DynamicCache:
+    cache = DynamicCache(config=model.config)
     model(
         input_ids=ids,
         attention_mask=mask,
@@ -26,7 +36,6 @@ def shared_prefill(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> Dynamic
         use_cache=True,
         logits_to_keep=1,
     )
-    cache.batch_select_indices(row_of)
     return cache
 
 

@@ -46,11 +46,9 @@ class TargetTrainer(SFTTrainer):
         scored = (labels != IGNORED).any(dim=0).nonzero().squeeze(1)
         # bfloat16 products take 0.6 of the time here; weights, loss and optimizer stay float32.
         with torch.autocast("cpu", torch.bfloat16):
+            # No attention mask: padding is on the right, where causal attention never looks.
             logits = model(
-                input_ids=inputs["input_ids"],
-                attention_mask=inputs["attention_mask"],
-                logits_to_keep=scored,
-                use_cache=False,
+                input_ids=inputs["input_ids"], logits_to_keep=scored, use_cache=False
             ).logits
         targets = labels[:, scored]
         loss = cross_entropy(

@@ -247,7 +247,8 @@ def test_an_ablation_trains_beside_the_releases(
     assert sft[0].inputs != sft[1].inputs
     capsys.readouterr()
     ablation(released, DAY, [5], tmp_path / "ablation.md")
-    assert capsys.readouterr().out.count("up to date") == 2 * len(VARIANTS)
+    titled = released.settings.samples.bootstrap_days
+    assert capsys.readouterr().out.count("up to date") == 2 * len(VARIANTS) + titled
     assert (tmp_path / "ablation.md").read_text() == written
     assert released.ledger.entries() == entries
 

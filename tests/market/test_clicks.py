@@ -14,7 +14,7 @@ from aigq_tasks.market.clicks import (
     true_click_probability,
 )
 from aigq_tasks.market.oracle import baskets_of_users, true_click_means
-from aigq_tasks.market.visits import own_phrase, visits_between
+from aigq_tasks.market.visits import own_phrases, visits_between
 from aigq_tasks.settings import MarketSettings
 
 SEED = 17
@@ -23,7 +23,9 @@ SEED = 17
 
 
 def household_that_types(phrase: str) -> int:
-    return next(h for h in range(1, 1000) if own_phrase(h, BRAEBURN, SEED) == phrase)
+    households = np.arange(1, 1000)
+    own = own_phrases(households, np.full(999, BRAEBURN), SEED)
+    return 1 + own.index(phrase)
 
 
 PLAIN = household_that_types("braeburn apples")

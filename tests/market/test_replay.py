@@ -7,14 +7,18 @@ import pytest
 from aigq_tasks.logs.validation import check_rows
 from aigq_tasks.market.clicks import Basket, interpret
 from aigq_tasks.market.replay import Replay, baskets_for, replay_clicks
-from aigq_tasks.market.visits import own_phrase, requests_on, visits_between
+from aigq_tasks.market.visits import own_phrases, requests_on, visits_between
 from aigq_tasks.settings import MarketSettings
 
 DAY = date(2017, 11, 6)
 SEED = 17
 N = 1500
 (BRAEBURN,) = interpret("braeburn apples")[0]
-HOUSEHOLD = next(h for h in range(1, 99) if own_phrase(h, BRAEBURN, SEED) == "braeburn apples")
+HOUSEHOLD = next(
+    h
+    for h in range(1, 99)
+    if own_phrases(np.array([h]), np.array([BRAEBURN]), SEED) == ["braeburn apples"]
+)
 HIT, MISS = "braeburn apples", "zzz"
 
 

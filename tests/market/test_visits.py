@@ -13,7 +13,7 @@ from aigq_tasks.market.visits import (
     LOOKAHEAD_DAYS,
     MODIFIER_SHARE,
     kept_households,
-    own_phrase,
+    own_phrases,
     profiles,
     requests_on,
     search_clicks,
@@ -131,7 +131,7 @@ def test_a_household_types_its_own_phrase() -> None:
     searches, _ = searches_and_clicks(visits, EVERYBODY_KNOWN, SEED)
     needs = events(searches)["need"]
     households = searches["user_id"].str[1:].astype("int64")
-    own = [own_phrase(h, n, SEED) for h, n in zip(households, needs, strict=True)]
+    own = own_phrases(np.array(households), np.array(needs), SEED)
     share = float(np.mean(searches["query"].to_numpy() == np.array(own, dtype=object)))
     # HABIT = 0.90 of the searches use it, and some of the other tenth fall on it by chance: the
     # first phrasing of two is drawn with 0.62 at most, by those without a modifier.
@@ -144,8 +144,10 @@ def test_a_household_types_its_own_phrase() -> None:
 
 def test_a_phrase_belongs_to_household_and_need() -> None:
     households = range(1, 1501)
-    phrases = [own_phrase(h, 73, SEED) for h in households]
-    assert phrases == [own_phrase(h, 73, SEED) for h in households]
+    phrases = own_phrases(np.array(households), np.full(len(households), 73), SEED)
+    assert phrases == [
+        own_phrases(np.array([h]), np.array([73]), SEED)[0] for h in households
+    ]  # alone as together
     stems = set(load_phrasings()[73])
     added = [p for p in phrases if p not in stems]
     assert {p.removesuffix(f" {m}") for p in added for m in MODIFIERS if p.endswith(m)} <= stems

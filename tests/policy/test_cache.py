@@ -1,8 +1,10 @@
+from typing import Any
+
 import torch  # noqa: TID253
 from transformers import DynamicCache, Qwen3Config  # noqa: TID253
 from transformers.cache_utils import DynamicSlidingWindowLayer  # noqa: TID253
 
-from aigq_tasks.policy.cache import ROOM, RoomyLayer, with_room
+from aigq_tasks.policy.cache import PREFILL_ROWS, ROOM, RoomyLayer, shared_prefill, with_room
 
 CONFIG = Qwen3Config(num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2)
 
@@ -44,3 +46,19 @@ def test_layers_that_forget_keep_their_kind() -> None:
     cache.layers[1] = DynamicSlidingWindowLayer(sliding_window=4)
     kinds = [type(layer) for layer in with_room(cache).layers]
     assert kinds == [RoomyLayer, DynamicSlidingWindowLayer]
+
+
+def test_many_prompts_are_prefilled_in_parts(policy: Any) -> None:
+    model, _ = policy()
+    torch.manual_seed(0)
+    rows = 2 * PREFILL_ROWS + 3
+    ids, mask = torch.randint(3, 20, (rows, 6)), torch.ones(rows, 6, dtype=torch.int64)
+    mask[::2, :2] = 0  # every other prompt is shorter
+    ids[5], mask[5] = ids[0], mask[0]  # and one comes twice
+    with torch.no_grad():
+        cache = shared_prefill(model, ids, mask)
+        alone = [shared_prefill(model, ids[i : i + 1], mask[i : i + 1]) for i in range(rows)]
+    for layer, *single in zip(cache.layers, *(one.layers for one in alone), strict=True):
+        for name in ("keys", "values"):
+            together = torch.cat([getattr(one, name) for one in single])
+            torch.testing.assert_close(getattr(layer, name), together)

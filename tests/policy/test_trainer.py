@@ -15,7 +15,7 @@ from aigq_tasks.policy.backbone import save_policy
 from aigq_tasks.policy.generate import ListRules
 from aigq_tasks.policy.il_sft import train_il_sft
 from aigq_tasks.policy.parse import parse_completions
-from aigq_tasks.policy.rewards import FloatArray, RewardConfig, rouge_l
+from aigq_tasks.policy.rewards import FloatArray, RewardConfig, r_len, rouge_l
 from aigq_tasks.policy.trainer import ILGRPOTrainer, train_il_grpo
 from aigq_tasks.policy.training import GrpoConfig, PolicySample, SftConfig, trl_arguments
 
@@ -98,7 +98,7 @@ def test_the_advantages_of_real_rollouts_follow_the_equations(
         query, reference = lists[i].queries[j], samples[i // 6].reference
         click = min(4 * min(len(query), 20) / 100, 1.0)
         rouge = rouge_l(query, reference[j]) if j < len(reference) else 0.0
-        return click + 0.3 * rouge + 0.1 * (1.0 if len(query) > 1 and query.count(" ") < 6 else 0)
+        return click + 0.3 * rouge + 0.1 * r_len(query, RewardConfig())
 
     def standard(value: float, values: list[float]) -> float:
         return float((value - np.mean(values)) / (np.std(values) + 1e-4))
