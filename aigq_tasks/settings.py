@@ -123,7 +123,7 @@ class ThinkSettings(Section):
 
     labels: int = Field(30, description="queries in a label list (Eq 4)")
     generated: int = Field(8, description="candidates that the teacher proposes per session")
-    bootstrap_samples: int = Field(1600, description="sessions that IL-SFT sees, the latest")
+    bootstrap_samples: int = Field(1300, description="sessions that IL-SFT sees, the latest")
     sft: SftConfig = SftConfig()
     limits: ThinkLimits = ThinkLimits()
 
