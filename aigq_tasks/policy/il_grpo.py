@@ -1,12 +1,13 @@
-"""Advantages of IL-GRPO (paper 3.5, Eq 11-13): tensors in, tensors out.
+"""IL-GRPO (paper 3.5, Eq 11-13, 17-18) as functions: tensors in, tensors out.
 
 Rollouts lie in rows; the G rollouts of one prompt are neighbours. A slot is a part of a rollout
-with a reward of its own. Today every slot is a query of the list. Another kind of slot (the
-triggers of Eq 16-17) is further columns of `slots` in `scatter_advantages`: whether a kind adds
-the sequence part is decided where its column is made, so nothing below needs to know.
+with a reward of its own: a query of the list, or the triggers of an interest point. Slots are
+columns of one table, and `scatter_advantages` gives every token the advantage of its slot.
+Whether a kind of slot has the sequence part in it is decided where its columns are made.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch  # noqa: TID253  this module is tensor arithmetic and nothing else
 
@@ -48,6 +49,37 @@ def list_advantages(
     return slots.clamp(-bound, bound), structure.squeeze(1).clamp(-bound, bound)
 
 
+def trigger_advantages(
+    trigger_rewards: torch.Tensor, group_size: int, bound: float
+) -> torch.Tensor:
+    """Advantages of the trigger sets (Eq 17): their own group statistics and nothing else.
+
+    trigger_rewards: (N, K), R^trig of Eq 16, NaN where rollout i has no interest point k.
+    Returns (N, K) float32, clipped to [−bound, bound].
+    """
+    return group_normalize(trigger_rewards, group_size).clamp(-bound, bound)
+
+
+def sequence_advantages(rewards: torch.Tensor, group_size: int, bound: float) -> torch.Tensor:
+    """Canonical GRPO, for comparison: rewards (N,) -> (N,) float32, one advantage for every
+    token of a rollout, clipped to [−bound, bound]."""
+    return group_normalize(rewards[:, None], group_size).squeeze(1).clamp(-bound, bound)
+
+
+def informative_groups(
+    rewards: torch.Tensor, group_size: int, low: float, high: float
+) -> torch.Tensor:
+    """Difficulty filter (paper 3.5.4): the groups that there is something to learn from.
+
+    rewards: (N,) float, the whole reward of every rollout. Returns (N / group_size,) bool: the
+    mean lies in (low, high), and the rollouts do not all have the same reward.
+    """
+    grouped = rewards.double().view(-1, group_size)
+    mean = grouped.mean(dim=1)
+    differ = grouped.amax(dim=1) > grouped.amin(dim=1)
+    return differ & (mean > low) & (mean < high)
+
+
 def scatter_advantages(
     slots: torch.Tensor, structure: torch.Tensor, segments: torch.Tensor
 ) -> torch.Tensor:
@@ -67,3 +99,51 @@ def pad_segments(spans: Sequence[Sequence[int]], length: int) -> torch.Tensor:
     for row, span in zip(segments, spans, strict=True):
         row[: len(span)] = torch.tensor(span, dtype=torch.int64)
     return segments
+
+
+def entropy_threshold(
+    entropies: torch.Tensor, mask: torch.Tensor, quantile: float = 0.8
+) -> torch.Tensor:
+    """The entropy from which a token is uncertain (Eq 18): scalar float.
+
+    entropies, mask: (B, T) of the whole rollout batch, all processes; the quantile is over the
+    tokens where mask is true, linear between neighbours. Infinite without any token.
+    """
+    held = entropies[mask.bool()].float()
+    if held.numel() == 0:
+        return torch.full((), torch.inf, device=entropies.device)
+    place = quantile * (held.numel() - 1)
+    ordered, below = held.sort().values, int(place)
+    above = min(below + 1, held.numel() - 1)
+    return torch.lerp(ordered[below], ordered[above], place - below)
+
+
+class Bounds(NamedTuple):
+    """A ratio may move within [1 − low, 1 + high] before its gradient is cut."""
+
+    low: float
+    high: float
+
+
+def clip_bounds(
+    entropies: torch.Tensor, threshold: torch.Tensor, certain: Bounds, uncertain: Bounds
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """ε_low and ε_high of every token (Eq 18), each of the shape of entropies."""
+    wide = entropies >= threshold
+    low, high = (
+        torch.where(wide, uncertain[side], certain[side]).to(entropies.dtype) for side in (0, 1)
+    )
+    return low, high
+
+
+def clipped_surrogate(
+    ratio: torch.Tensor, advantages: torch.Tensor, low: torch.Tensor, high: torch.Tensor
+) -> torch.Tensor:
+    """min(ρ A, clip(ρ, 1 − ε_low, 1 + ε_high) A) of every token, the objective to be raised;
+    all (B, T). ratio: π_θ / π_old of the token."""
+    return torch.minimum(ratio * advantages, ratio.clamp(1 - low, 1 + high) * advantages)
+
+
+def entropy_weight(step: int, steps: int, start: float) -> float:
+    """β(s) = β_0 (1 − s / S): the weight of the entropy bonus at step s of S."""
+    return start * max(0.0, 1 - step / steps)

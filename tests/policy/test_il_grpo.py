@@ -6,10 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aigq_tasks.policy.il_grpo import (
+    Bounds,
+    clip_bounds,
+    clipped_surrogate,
+    entropy_threshold,
+    entropy_weight,
     group_normalize,
+    informative_groups,
     list_advantages,
     pad_segments,
     scatter_advantages,
+    sequence_advantages,
+    trigger_advantages,
 )
 from aigq_tasks.policy.parse import parse_completions
 
@@ -112,3 +120,59 @@ def test_from_token_ids_to_the_table_of_token_advantages(policy: Any) -> None:
 def test_a_rollout_group_must_be_whole() -> None:
     with pytest.raises(RuntimeError):
         group_normalize(torch.zeros(5, 1), group_size=2)
+
+
+def test_triggers_have_statistics_of_their_own() -> None:
+    rewards = torch.tensor([[1.0, NAN], [0.5, 0.8], [0.0, 0.2]])
+    # Interest 0: μ = 0.5, σ = sqrt(0.5 / 3) = 0.40825, so ±0.5 / 0.40835 = ±1.22444.
+    # Interest 1, two holders: μ = 0.5, σ = 0.3, so ±0.3 / 0.3001 = ±0.99967.
+    expected = torch.tensor([[1.22444, 0.0], [0.0, 0.99967], [-1.22444, -0.99967]])
+    torch.testing.assert_close(trigger_advantages(rewards, 3, 5.0), expected, atol=1e-5, rtol=0)
+    assert trigger_advantages(rewards, 3, 1.0).abs().max() == 1.0
+
+
+def test_canonical_grpo_has_one_advantage_per_rollout() -> None:
+    # Group 1: μ = 2, σ = 1. Group 2: equal rewards, nothing to learn.
+    advantages = sequence_advantages(torch.tensor([1.0, 3.0, 5.0, 5.0]), 2, bound=5.0)
+    torch.testing.assert_close(advantages, torch.tensor([-1 / 1.0001, 1 / 1.0001, 0.0, 0.0]))
+
+
+def test_a_group_teaches_if_its_rollouts_differ_and_are_neither_hopeless_nor_perfect() -> None:
+    rewards = torch.tensor([0.0, 1.0, 0.5, 0.5, -3.0, 0.0, 2.0, 4.0])
+    # Means: 0.5 (kept), 0.5 without variance, −1.5 below, 3 above.
+    kept = informative_groups(rewards, group_size=2, low=0.0, high=2.0)
+    assert kept.tolist() == [True, False, False, False]
+
+
+def test_the_threshold_is_a_quantile_over_the_tokens_of_the_whole_batch() -> None:
+    entropies = torch.tensor([[0.1, 0.2, 9.9], [0.3, 0.4, 0.5]])
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    # 0.1 0.2 0.3 0.4 0.5: the 80th percentile lies at place 0.8 · 4 = 3.2: 0.4 + 0.2 · 0.1.
+    torch.testing.assert_close(entropy_threshold(entropies, mask), torch.tensor(0.42))
+    assert entropy_threshold(entropies, torch.zeros(2, 3)).isinf()
+
+
+def test_uncertain_tokens_have_the_wider_bounds() -> None:
+    entropies = torch.tensor([[0.1, 0.42, 0.5]])
+    low, high = clip_bounds(
+        entropies, torch.tensor(0.42), certain=Bounds(0.1, 0.2), uncertain=Bounds(0.3, 0.4)
+    )
+    torch.testing.assert_close(low, torch.tensor([[0.1, 0.3, 0.3]]))
+    torch.testing.assert_close(high, torch.tensor([[0.2, 0.4, 0.4]]))
+
+
+def test_a_ratio_beyond_its_bound_counts_as_the_bound() -> None:
+    ratio = torch.tensor([[1.5, 1.5, 0.5, 0.5]])
+    advantages = torch.tensor([[2.0, -2.0, 2.0, -2.0]])
+    low, high = torch.full((1, 4), 0.1), torch.full((1, 4), 0.2)
+    # Good and already likelier: 1.2 · 2. Bad and likelier: −3, not cut. Good and less likely:
+    # 0.5 · 2, not cut. Bad and already less likely: 0.9 · −2.
+    expected = torch.tensor([[2.4, -3.0, 1.0, -1.8]])
+    torch.testing.assert_close(clipped_surrogate(ratio, advantages, low, high), expected)
+
+
+def test_the_entropy_bonus_fades_linearly() -> None:
+    # β_0 = 0.01 over 4 steps: 0.01, 0.0075, 0.005, 0.0025, and nothing after the last.
+    assert [entropy_weight(s, 4, 0.01) for s in range(6)] == pytest.approx(
+        [0.01, 0.0075, 0.005, 0.0025, 0.0, 0.0]
+    )
