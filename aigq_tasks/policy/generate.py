@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch  # noqa: TID253  every function here runs a model
 from rich.progress import track
+from torch.nn.utils.rnn import pad_sequence  # noqa: TID253
 
 from aigq_tasks.context.queries import MAX_QUERY_TOKENS, normalize
 from aigq_tasks.policy.cache import shared_prefill, with_room
@@ -40,6 +41,39 @@ class Rules(Protocol):
     def observe(self, tokens: Sequence[int]) -> None: ...
 
     def keep(self, rows: Sequence[int]) -> None: ...
+
+
+class Watcher(Protocol):
+    """Sees every decoding step: rows (n,), numbers of the prompts that go on; logits (n, V), rules
+    applied; chosen (n,), the next tokens."""
+
+    def __call__(self, rows: torch.Tensor, logits: torch.Tensor, chosen: torch.Tensor) -> None: ...
+
+
+class TokenScores:
+    """A Watcher that keeps log-probability and entropy of each written token, at a temperature,
+    so that scoring the completions again by another forward pass is not needed."""
+
+    def __init__(self, rows: int, temperature: float) -> None:
+        self.temperature = temperature
+        self._logps: list[list[torch.Tensor]] = [[] for _ in range(rows)]
+        self._entropies: list[list[torch.Tensor]] = [[] for _ in range(rows)]
+
+    def __call__(self, rows: torch.Tensor, logits: torch.Tensor, chosen: torch.Tensor) -> None:
+        logps = (logits.float() / self.temperature).log_softmax(dim=-1)
+        entropies = torch.special.entr(logps.exp()).sum(dim=-1)  # 0 where a token is banned
+        own = logps.gather(-1, chosen[:, None]).squeeze(-1)
+        for row, logp, entropy in zip(rows.tolist(), own, entropies, strict=True):
+            self._logps[row].append(logp)
+            self._entropies[row].append(entropy)
+
+    def tables(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probabilities and entropies, each (B, T) float32, 0 beyond the end of a row."""
+        logps, entropies = (
+            pad_sequence([torch.stack(row) for row in kept], batch_first=True)
+            for kept in (self._logps, self._entropies)
+        )
+        return logps, entropies
 
 
 def generate_lists(
@@ -230,6 +264,7 @@ def decode(
     sampling: Sampling | None = None,
     generator: torch.Generator | None = None,
     rules: Rules | None = None,
+    watch: Watcher | None = None,
 ) -> list[list[int]]:
     """Continue each prompt (token ids, not empty) until eos or max_new_tokens.
 
@@ -258,6 +293,8 @@ def decode(
         chosen = _choose(logits, sampling, generator)
         if rules:
             rules.observe(chosen.tolist())
+        if watch:
+            watch(rows, logits, chosen)
         for row, one in zip(rows.tolist(), chosen.tolist(), strict=True):
             written[row].append(one)
         token = chosen[:, None]

@@ -126,14 +126,14 @@ class Bounds(NamedTuple):
 
 
 def clip_bounds(
-    entropies: torch.Tensor, threshold: torch.Tensor, certain: Bounds, uncertain: Bounds
+    is_uncertain: torch.Tensor, certain: Bounds, uncertain: Bounds
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """ε_low and ε_high of every token (Eq 18), each of the shape of entropies."""
-    wide = entropies >= threshold
-    low, high = (
-        torch.where(wide, uncertain[side], certain[side]).to(entropies.dtype) for side in (0, 1)
+    """ε_low and ε_high of every token (Eq 18), float32 of the shape of is_uncertain (bool): the
+    tokens whose entropy reaches the threshold."""
+    return (
+        torch.where(is_uncertain, uncertain.low, certain.low),
+        torch.where(is_uncertain, uncertain.high, certain.high),
     )
-    return low, high
 
 
 def clipped_surrogate(

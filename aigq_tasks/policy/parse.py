@@ -13,7 +13,7 @@ from aigq_tasks.context.queries import normalize
 from aigq_tasks.context.tokens import SEP
 from aigq_tasks.errors import AigqError
 
-STRUCTURE = -1  # segment id of a token that belongs to no scored query
+STRUCTURE = -1  # segment id of a token that belongs to nothing with a reward of its own
 
 Reason = Literal[
     "",
@@ -64,6 +64,24 @@ class ParsedList:
     spans: list[int]
     valid: bool
     reason: Reason
+
+
+@dataclass(frozen=True)
+class Slots:
+    """queries: slot -> normalised query. triggers: slot -> history lines (1-based)."""
+
+    queries: dict[int, str]
+    triggers: dict[int, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A parsed completion. segments: the slot of every token, STRUCTURE for one that belongs to
+    none. valid: well-formed throughout."""
+
+    slots: Slots
+    segments: list[int]
+    valid: bool
 
 
 def parse_completion(

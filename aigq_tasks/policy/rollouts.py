@@ -7,34 +7,15 @@ rollouts of its prompt and of the label (position-wise, paper 3.5.1).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
 
 from aigq_tasks.context.interests import ThinkLimits, read_interests
 from aigq_tasks.policy.generate import ListRules, Rules, Spelling
-from aigq_tasks.policy.parse import STRUCTURE, ListFormat, parse_completions
+from aigq_tasks.policy.parse import STRUCTURE, ListFormat, Rollout, Slots, parse_completions
 from aigq_tasks.policy.think import Segment, ThinkFormat, parse_think
 from aigq_tasks.policy.think_rules import ThinkRules
 from aigq_tasks.policy.training import PolicySample
-
-
-@dataclass(frozen=True)
-class Slots:
-    """queries: slot -> normalised query. triggers: slot -> history lines (1-based)."""
-
-    queries: dict[int, str]
-    triggers: dict[int, tuple[int, ...]]
-
-
-@dataclass(frozen=True)
-class Rollout:
-    """A parsed completion. segments: the slot of every token, STRUCTURE for one that belongs to
-    none. valid: well-formed throughout."""
-
-    slots: Slots
-    segments: list[int]
-    valid: bool
 
 
 class Layout(Protocol):
@@ -45,6 +26,11 @@ class Layout(Protocol):
 
     @property
     def trigger_slots(self) -> int: ...
+
+    @property
+    def full_length(self) -> int:
+        """Queries of a whole answer."""
+        ...
 
     def parse(self, completions: Sequence[Sequence[int]]) -> list[Rollout]:
         """Token ids of completions -> rollouts; never raises, whatever the ids are."""
@@ -65,7 +51,8 @@ class ListLayout:
     trigger_slots = 0
 
     def __init__(self, model: Any, tokenizer: Any, length: int) -> None:
-        self.query_slots, self._tokenizer = length, tokenizer
+        self.query_slots = self.full_length = length
+        self._tokenizer = tokenizer
         self._format = ListFormat.of(tokenizer)
         self._spelling = Spelling.of(model, tokenizer, self._format)
 
@@ -86,9 +73,11 @@ class ListLayout:
 class ThinkLayout:
     """AIGQ-Think: rationales, then pairs of triggers and queries, within `limits`."""
 
-    def __init__(self, model: Any, tokenizer: Any, limits: ThinkLimits, lines: int) -> None:
-        """lines: the most history lines that a prompt has."""
-        self._tokenizer, self._limits = tokenizer, limits
+    def __init__(
+        self, model: Any, tokenizer: Any, limits: ThinkLimits, lines: int, length: int
+    ) -> None:
+        """lines: the most history lines that a prompt has. length: queries of a whole answer."""
+        self._tokenizer, self._limits, self.full_length = tokenizer, limits, length
         self.query_slots = limits.interests * limits.queries
         self.trigger_slots = limits.interests
         self._format = ThinkFormat.of(tokenizer, lines)

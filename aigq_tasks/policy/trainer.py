@@ -1,50 +1,53 @@
-"""IL-GRPO on TRL's GRPOTrainer: per-token advantages instead of one per sequence.
+"""IL-GRPO on TRL's GRPOTrainer: advantages and clip bounds per token, rollouts under rules.
 
-TRL computes one advantage per sequence, but its loss takes a (B, T) table. So rollouts, loss and
-optimizer stay TRL's; the subclass supplies the rewards of the list's parts and the table.
+TRL computes one advantage per sequence, but its loss takes a (B, T) table, and its clip bounds may
+be tables too. So rollouts' bookkeeping, loss and optimizer stay TRL's; the subclass writes the
+rollouts, rewards their parts, and supplies the tables.
 """
 
-import tempfile
+import copy
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch  # noqa: TID253  a trainer is all torch and TRL
-from accelerate.utils import gather
+from accelerate.utils import gather, pad_across_processes
 from datasets import Dataset
-from transformers import PrinterCallback, TrainerCallback  # noqa: TID253
+from transformers import TrainerCallback  # noqa: TID253
 from trl import GRPOConfig, GRPOTrainer  # type: ignore[attr-defined]  # noqa: TID253
 
 from aigq_tasks.errors import AigqError
+from aigq_tasks.policy.batches import Batch, replace_rows
 from aigq_tasks.policy.cache import shared_prefill
-from aigq_tasks.policy.generate import ListRules, Sampling, Spelling, decode
-from aigq_tasks.policy.il_grpo import list_advantages, pad_segments, scatter_advantages
-from aigq_tasks.policy.parse import ListFormat, parse_completions
-from aigq_tasks.policy.rewards import (
-    CtrScorer,
-    query_rewards,
-    query_terms,
-    sequence_rewards,
-    sequence_terms,
+from aigq_tasks.policy.generate import Sampling, TokenScores, decode
+from aigq_tasks.policy.il_grpo import (
+    clip_bounds,
+    entropy_threshold,
+    entropy_weight,
+    informative_groups,
+    list_advantages,
+    pad_segments,
+    scatter_advantages,
+    sequence_advantages,
+    trigger_advantages,
 )
-from aigq_tasks.policy.training import (
-    GrpoConfig,
-    History,
-    PolicySample,
-    finish,
-    step_bar,
-    trl_arguments,
-)
+from aigq_tasks.policy.reward_metrics import reward_metrics
+from aigq_tasks.policy.rewards import CtrScorer, rewards_of
+from aigq_tasks.policy.rollouts import Layout
+from aigq_tasks.policy.training import GrpoConfig, PolicySample
 
 BANNED = -1e9  # a logit that the rules forbid; finite, so that 0 · log 0 stays 0 in entropies
 
 
 class ILGRPOTrainer(GRPOTrainer):
-    """GRPOTrainer whose advantages follow Eq 11-13.
+    """GRPOTrainer whose advantages follow Eq 11-13 and 17, and whose bounds follow Eq 18.
 
-    The dataset has the columns prompt, user_id and reference (a list of queries). With
-    config.rollout_rules the policy is the one that is served: its next-token distribution
-    under `ListRules`, in rollouts and in the loss alike.
+    The dataset has the columns prompt, user_id, reference (a list of queries) and target. With
+    config.rollout_rules the policy is the one that is served: its next-token distribution under
+    the rules of the layout, in rollouts and in the loss alike.
+
+    spare: samples that take the place of prompts from which there is nothing to learn (see
+    `informative_groups`), one round per step; with several processes nothing takes their place.
+    truth: (users, queries) -> true click probabilities where a market knows them, for the log only.
     """
 
     def __init__(
@@ -55,10 +58,14 @@ class ILGRPOTrainer(GRPOTrainer):
         processing_class: Any,
         callbacks: list[TrainerCallback],
         *,
+        layout: Layout,
         scorer: CtrScorer,
         config: GrpoConfig,
+        spare: Sequence[PolicySample] = (),
+        truth: CtrScorer | None = None,
     ) -> None:
-        self.scorer, self.config = scorer, config
+        self.layout, self.scorer, self.config, self.truth = layout, scorer, config, truth
+        self.spare = list(reversed(spare))
         super().__init__(
             model,
             [self.list_reward],
@@ -72,55 +79,116 @@ class ILGRPOTrainer(GRPOTrainer):
                 "rollouts of vLLM, DeepSpeed and FSDP know no rules: "
                 "set policy.grpo.rollout_rules to false"
             )
-        self._format = ListFormat.of(processing_class)
-        self._spelling = Spelling.of(
-            self.accelerator.unwrap_model(self.model), processing_class, self._format
-        )
+        if config.anchor:
+            # TRL would load the reference from a hub; ours is the parent, before any update.
+            parent = copy.deepcopy(self.accelerator.unwrap_model(self.model))
+            self.ref_model = self.accelerator.prepare_model(parent, evaluation_mode=True)
+            self.beta = config.anchor
         self.rollout_generator = torch.Generator(self.accelerator.device)
         self.rollout_generator.manual_seed(args.seed + self.accelerator.process_index)
+        self._scores: TokenScores | None = None
 
     def list_reward(
         self,
         completion_ids: list[list[int]],
         user_id: list[str],
         reference: list[list[str]],
+        target: list[str],
         log_metric: Callable[[str, float], None],
         **_: Any,
     ) -> list[float | None]:
         """TRL's reward function, called once per rollout batch: mean query reward (0 without a
-        query) plus sequence reward of each list. TRL logs these; the rewards of the parts,
-        which make the advantages, are kept until `_generate_and_score_completions` goes on."""
-        length, config = self.config.list_length, self.config.reward
-        lists = parse_completions(completion_ids, self._tokenizer, length)
-        query = query_terms(lists, reference, user_id, self.scorer, length, config)
-        sequence = sequence_terms(lists, length, config)
-        for term, values in (query | sequence).items():
-            log_metric(f"reward/{term}", _mean(values))
-        log_metric("queries_per_list", _mean([len(parsed.queries) for parsed in lists]))
-        log_metric("valid_lists", _mean([parsed.valid for parsed in lists]))
-        self._spans = [parsed.spans for parsed in lists]
-        self._query_rewards = torch.from_numpy(query_rewards(query, config))
-        self._sequence_rewards = torch.from_numpy(sequence_rewards(sequence, config))
-        of_queries = self._query_rewards.nanmean(dim=1).nan_to_num()
-        return (of_queries + self._sequence_rewards).tolist()
-
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        """TRL's rollouts and rewards, with advantages (B, T) in place of (B,)."""
-        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
-        device = self.accelerator.device
-        # A group may be spread over processes: normalise over all of them, keep the own rows.
-        slots, structure = list_advantages(
-            gather(self._query_rewards.float().to(device)),
-            gather(self._sequence_rewards.float().to(device)),
-            self.config.generations,
-            self.config.sequence_weight,
-            self.config.advantage_clip,
+        query) plus sequence reward of each rollout. TRL logs these; the rewards of the parts,
+        which make the advantages, are kept until `_scored_rollouts` goes on."""
+        rollouts = self.layout.parse(completion_ids)
+        labels = [
+            self.layout.reference(PolicySample(user, "", queries, text))
+            for user, queries, text in zip(user_id, reference, target, strict=True)
+        ]
+        rewards = rewards_of(
+            rollouts, labels, user_id, self.scorer, self.layout, self.config.reward
         )
-        start = self.accelerator.process_index * len(inputs)
-        own = slice(start, start + len(inputs))
-        segments = pad_segments(self._spans, output["completion_ids"].size(1)).to(device)
-        output["advantages"] = scatter_advantages(slots[own], structure[own], segments)
-        return output
+        config = self.config.reward
+        found = reward_metrics(rollouts, rewards, config, user_id, self.truth)
+        for name, value in found.items():
+            log_metric(name, value)
+        self._segments, self._rewards = [one.segments for one in rollouts], rewards
+        return rewards.whole.tolist()
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
+        """TRL's rollouts and rewards, with advantages (B, T) in place of (B,), and is_uncertain
+        (B, T) bool where the bounds of Eq 18 can bind."""
+        batch, kept = self._scored_rollouts(inputs)
+        dropped = (~kept).nonzero().squeeze(1)
+        self._metric("dropped_prompts", float(len(dropped)))
+        if 0 < len(dropped) <= len(self.spare) and self.accelerator.num_processes == 1:
+            fresh = [vars(self.spare.pop()) for _ in dropped for _ in range(self._group)]
+            more, learned = self._scored_rollouts(fresh)
+            rows = (dropped[:, None] * self._group + torch.arange(self._group)).flatten()
+            batch = replace_rows(batch, rows, more, self._tokenizer.pad_token_id)
+            batch["num_items_in_batch"] = batch["completion_mask"].sum()
+            kept[dropped] = learned
+            self._metric("refilled_prompts", float(learned.sum()))
+        own = kept.repeat_interleave(self._group)[self._own_rows(len(inputs))]
+        batch["advantages"] = batch["advantages"] * own.to(batch["advantages"].device)[:, None]
+        if "entropies" in batch:
+            entropies, mask = batch.pop("entropies"), batch["completion_mask"]
+            everyone = (gather(pad_across_processes(table, dim=1)) for table in (entropies, mask))
+            threshold = entropy_threshold(*everyone, self.config.uncertain_quantile)
+            batch["is_uncertain"] = entropies >= threshold
+        return batch
+
+    @property
+    def _group(self) -> int:
+        return self.config.generations
+
+    def _own_rows(self, count: int) -> slice:
+        """This process's rows of a table gathered from all, `count` of each."""
+        start = self.accelerator.process_index * count
+        return slice(start, start + count)
+
+    def _metric(self, name: str, value: float) -> None:
+        self._metrics["train" if self.model.training else "eval"][name].append(value)
+
+    def _scored_rollouts(self, inputs: list[dict[str, Any]]) -> tuple[Batch, torch.Tensor]:
+        """TRL's batch with token advantages and, where TRL needed the log-probabilities, token
+        entropies; and which groups of all processes teach something, (groups,) bool on CPU."""
+        self._scores = None
+        batch: Batch = super()._generate_and_score_completions(inputs)
+        if self._scores is not None and "old_per_token_logps" in batch:
+            batch["entropies"] = self._scores.tables()[1]
+        device, rewards = self.accelerator.device, self._rewards
+        # A group may be spread over processes: normalise over all of them, keep the own rows.
+        query, trigger, sequence, whole = (
+            gather(torch.from_numpy(part).float().to(device))
+            for part in (rewards.query, rewards.trigger, rewards.sequence, rewards.whole)
+        )
+        own = self._own_rows(len(inputs))
+        batch["advantages"] = self._token_advantages(
+            query, trigger, sequence, whole, own, batch["completion_ids"].size(1)
+        )
+        kept = informative_groups(whole, self._group, *self.config.reward_range)
+        return batch, kept.cpu()
+
+    def _token_advantages(
+        self,
+        query: torch.Tensor,
+        trigger: torch.Tensor,
+        sequence: torch.Tensor,
+        whole: torch.Tensor,
+        own: slice,
+        length: int,
+    ) -> torch.Tensor:
+        """(B, T): of every token of the own rows, from the rewards of all."""
+        bound = self.config.advantage_clip
+        if self.config.algorithm == "grpo":
+            return sequence_advantages(whole, self._group, bound)[own, None].expand(-1, length)
+        slots, structure = list_advantages(
+            query, sequence, self._group, self.config.sequence_weight, bound
+        )
+        slots = torch.cat([slots, trigger_advantages(trigger, self._group, bound)], dim=1)
+        segments = pad_segments(self._segments, length).to(slots.device)
+        return scatter_advantages(slots[own], structure[own], segments)
 
     def _generate_single_turn(
         self,
@@ -136,6 +204,7 @@ class ILGRPOTrainer(GRPOTrainer):
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
             )
             return rollouts
+        self._scores = TokenScores(len(prompt_ids), self.config.temperature)
         written = decode(
             self.accelerator.unwrap_model(self.model),
             prompt_ids,
@@ -143,7 +212,8 @@ class ILGRPOTrainer(GRPOTrainer):
             max_new_tokens=self.config.max_new_tokens,
             sampling=Sampling(self.config.temperature, self.config.top_k),
             generator=self.rollout_generator,
-            rules=self._rules(len(prompt_ids)) if self.config.rollout_rules else None,
+            rules=self.layout.rules(prompt_ids) if self.config.rollout_rules else None,
+            watch=self._scores,
         )
         return written, None
 
@@ -152,10 +222,36 @@ class ILGRPOTrainer(GRPOTrainer):
         """Whether this process holds the whole weights, so that it can write the rollouts."""
         return not (self.use_vllm or self.is_deepspeed_enabled or self.is_fsdp_enabled)
 
-    def _rules(self, rows: int) -> ListRules:
-        return ListRules(
-            self._format, self._spelling, rows, self.config.list_length, exactly_k=False
+    def _compute_loss(self, model: Any, inputs: Batch) -> torch.Tensor:
+        """TRL's loss with the bounds of Eq 18 and the entropy bonus of this step."""
+        self.entropy_coef = entropy_weight(
+            self.state.global_step, self.state.max_steps, self.config.entropy_bonus
         )
+        if "is_uncertain" in inputs:
+            self.epsilon_low, self.epsilon_high = clip_bounds(
+                inputs["is_uncertain"], self.config.certain, self.config.uncertain
+            )
+        loss: torch.Tensor = super()._compute_loss(model, inputs)  # type: ignore[no-untyped-call]
+        if "is_uncertain" in inputs:
+            self._log_clipping(inputs)
+        return loss
+
+    def _log_clipping(self, inputs: Batch) -> None:
+        """The share of tokens of each class whose gradient the bounds cut."""
+        ratio = (self._logps - inputs["old_per_token_logps"]).exp()
+        raised, held = inputs["advantages"] > 0, inputs["completion_mask"].bool()
+        cut = torch.where(
+            raised,
+            ratio > 1 + self.epsilon_high,
+            (ratio < 1 - self.epsilon_low) & (inputs["advantages"] < 0),
+        )
+        for name, of_class in (
+            ("uncertain", inputs["is_uncertain"]),
+            ("certain", ~inputs["is_uncertain"]),
+        ):
+            counts = torch.stack([(cut & of_class & held).sum(), (of_class & held).sum()])
+            clipped, tokens = self.accelerator.reduce(counts, reduction="sum").tolist()
+            self._metric(f"clipped/{name}", clipped / max(1, tokens))
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -170,8 +266,12 @@ class ILGRPOTrainer(GRPOTrainer):
         """Log-probabilities and entropies of the completion tokens, each (B, logits_to_keep).
 
         TRL's kernel for accelerators scores the completion tokens only, but its fallback for CPU
-        scores the prompt too, and runs the prompt once per rollout. Here neither happens.
+        scores the prompt too, and runs the prompt once per rollout. Here neither happens, and what
+        was scored while it was written is not scored again.
         """
+        if self._scores is not None and model is self.model and not torch.is_grad_enabled():
+            logps, entropies = self._scores.tables()
+            return logps, entropies if compute_entropy else None, None
         own = input_ids.device.type == "cpu" or self.config.rollout_rules
         if not own or kwargs.get("compute_aux_loss"):
             return super()._get_per_token_logps_and_entropies(  # type: ignore[no-any-return]
@@ -187,6 +287,7 @@ class ILGRPOTrainer(GRPOTrainer):
         chunks = zip(torch.split(input_ids, size), torch.split(attention_mask, size), strict=True)
         scored = [self._score(model, ids, mask, logits_to_keep) for ids, mask in chunks]
         logps, entropies = (torch.cat(part) for part in zip(*scored, strict=True))
+        self._logps = logps.detach()
         return logps, entropies if compute_entropy else None, None
 
     def _score(
@@ -206,83 +307,21 @@ class ILGRPOTrainer(GRPOTrainer):
             ).logits
         written = ids[:, last + 1 :]
         if self.config.rollout_rules:
-            logits = logits.masked_fill(~self._allowed(written), BANNED)
+            prompts = [
+                row[own.bool()].tolist() for row, own in zip(ids, mask[:, : last + 1], strict=True)
+            ]
+            logits = logits.masked_fill(~self._allowed(prompts, written), BANNED)
         logps = (logits.float() / self.temperature).log_softmax(dim=-1)
         # A metric, unless an entropy bonus needs its gradient.
         with torch.set_grad_enabled(torch.is_grad_enabled() and self._entropy_bonus_enabled):
             entropies = -(logps.exp() * logps).sum(dim=-1)
         return logps.gather(-1, written[:, :, None]).squeeze(-1), entropies
 
-    def _allowed(self, completions: torch.Tensor) -> torch.Tensor:
-        """(B, T) completions -> (B, T, V) bool: what the rules allowed at each of their tokens."""
-        rules, steps = self._rules(len(completions)), []
+    def _allowed(self, prompts: list[list[int]], completions: torch.Tensor) -> torch.Tensor:
+        """Prompts and their completions (B, T) -> (B, T, V) bool: what the rules allowed at each
+        token of the completions."""
+        rules, steps = self.layout.rules(prompts), []
         for tokens in completions.T.tolist():
             steps.append(rules.allowed())
             rules.observe(tokens)
         return torch.stack(steps, dim=1)
-
-
-def _mean(values: Any) -> float:
-    """Mean over the entries that are not NaN; 0.0 if there are none."""
-    table = torch.as_tensor(values, dtype=torch.float64)
-    return float(table.nanmean().nan_to_num())
-
-
-def train_il_grpo(
-    model: Any,
-    tokenizer: Any,
-    samples: Sequence[PolicySample],
-    scorer: CtrScorer,
-    config: GrpoConfig,
-    seed: int,
-    out_dir: Path | None = None,
-) -> tuple[Any, History]:
-    """Improve the policy by config.steps updates of IL-GRPO (Eq 15); the model is trained in
-    place and returned with one log entry per step.
-
-    The samples are taken in their order, prompts_per_step at a time, from the start again when
-    they run out. On-policy: every update has fresh rollouts, so no ratio is ever clipped. On CPU
-    the same model, samples, scorer, config and seed give the same weights. out_dir is where
-    TRL may write; by default a folder that is removed. AigqError if the samples do not fill one
-    step or the micro-batches do not divide it.
-    """
-    if len(samples) < config.prompts_per_step:
-        raise AigqError(
-            f"{len(samples)} samples do not fill one IL-GRPO step of {config.prompts_per_step} "
-            "prompts; lower policy.grpo.prompts_per_step"
-        )
-    micro_batch = config.micro_batch or config.rollouts
-    if config.rollouts % micro_batch:
-        raise AigqError(
-            f"policy.grpo.micro_batch {micro_batch} does not divide the {config.rollouts} "
-            "rollouts of a step"
-        )
-    dataset = Dataset.from_list([vars(sample) for sample in samples])
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = GRPOConfig(
-            **trl_arguments(str(out_dir or folder), seed),
-            learning_rate=config.learning_rate,
-            lr_scheduler_type="constant_with_warmup",
-            warmup_steps=config.warmup_steps,
-            max_steps=config.steps,
-            per_device_train_batch_size=micro_batch,
-            gradient_accumulation_steps=config.rollouts // micro_batch,
-            num_generations=config.generations,
-            max_completion_length=config.max_new_tokens,
-            temperature=config.temperature,
-            top_k=config.top_k,
-            shuffle_dataset=False,
-            remove_unused_columns=False,
-        )
-        trainer = ILGRPOTrainer(
-            model=model,
-            args=arguments,
-            train_dataset=dataset,
-            processing_class=tokenizer,
-            callbacks=[step_bar("IL-GRPO", "reward")],
-            scorer=scorer,
-            config=config,
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
-        return model, finish(trainer)

@@ -4,7 +4,7 @@ Nothing heavy is imported with this module, so settings can be built from its cl
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,15 +36,31 @@ class SftConfig(BaseModel):
     max_steps: int = Field(0, description="upper bound of optimizer steps, 0 = none")
 
 
-class GrpoConfig(BaseModel):
-    """IL-GRPO: one update per batch of prompts_per_step · generations fresh rollouts."""
+class Clip(BaseModel):
+    """A ratio may move within [1 − low, 1 + high] before its gradient is cut."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    low: float = Field(gt=0)
+    high: float = Field(gt=0)
+
+
+class GrpoConfig(BaseModel):
+    """IL-GRPO: each step draws prompts_per_step · generations fresh rollouts and learns from them
+    in `minibatches` updates."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    algorithm: Literal["il_grpo", "grpo"] = Field(
+        "il_grpo", description="grpo: one advantage per rollout, of all its rewards, to compare"
+    )
     steps: int = 16
+    minibatches: int = Field(
+        2, ge=1, description="updates per rollout batch; with 1 the ratio is 1 and nothing clips"
+    )
     prompts_per_step: int = 8
     generations: int = Field(8, ge=2, description="G, rollouts of one prompt")
-    micro_batch: int = Field(0, description="rollouts per backward pass, 0 = all of a step")
+    micro_batch: int = Field(0, description="rollouts per backward pass, 0 = a whole minibatch")
     learning_rate: float = 2e-4
     warmup_steps: int = 0
     temperature: float = Field(1.0, gt=0)
@@ -56,6 +72,14 @@ class GrpoConfig(BaseModel):
     )
     sequence_weight: float = Field(0.5, description="λ of Eq 11")
     advantage_clip: float = 5.0
+    certain: Clip = Field(Clip(low=0.1, high=0.15), description="bounds of a token, Eq 18")
+    uncertain: Clip = Field(Clip(low=0.2, high=0.3), description="those of high entropy, Eq 18")
+    uncertain_quantile: float = Field(0.8, ge=0, le=1, description="entropy that divides them")
+    entropy_bonus: float = Field(0.003, ge=0, description="β_0 of β(s) = β_0 (1 − s/S)")
+    anchor: float = Field(0.0, ge=0, description="weight of the KL divergence to the parent")
+    reward_range: tuple[float, float] = Field(
+        (0.0, 4.0), description="mean reward of a prompt that is worth learning from"
+    )
     reward: RewardConfig = RewardConfig()
 
     @property

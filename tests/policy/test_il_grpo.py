@@ -153,10 +153,8 @@ def test_the_threshold_is_a_quantile_over_the_tokens_of_the_whole_batch() -> Non
 
 
 def test_uncertain_tokens_have_the_wider_bounds() -> None:
-    entropies = torch.tensor([[0.1, 0.42, 0.5]])
-    low, high = clip_bounds(
-        entropies, torch.tensor(0.42), certain=Bounds(0.1, 0.2), uncertain=Bounds(0.3, 0.4)
-    )
+    is_uncertain = torch.tensor([[0.1, 0.42, 0.5]]) >= torch.tensor(0.42)
+    low, high = clip_bounds(is_uncertain, certain=Bounds(0.1, 0.2), uncertain=Bounds(0.3, 0.4))
     torch.testing.assert_close(low, torch.tensor([[0.1, 0.3, 0.3]]))
     torch.testing.assert_close(high, torch.tensor([[0.2, 0.4, 0.4]]))
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aigq_tasks.policy.parse import ParsedList
+from aigq_tasks.policy.parse import Rollout, Slots
 from aigq_tasks.policy.rewards import (
     FloatArray,
     RewardConfig,
@@ -18,14 +18,19 @@ from aigq_tasks.policy.rewards import (
     rouge_l,
     sequence_rewards,
     sequence_terms,
+    trigger_rewards,
 )
 
 CONFIG = RewardConfig()
 NAN = np.nan
 
 
-def parsed(*queries: str, valid: bool = True) -> ParsedList:
-    return ParsedList(list(queries), [], valid, "" if valid else "truncated")
+def slots(*queries: str) -> Slots:
+    return Slots(dict(enumerate(queries)), {})
+
+
+def rollout(*queries: str, valid: bool = True) -> Rollout:
+    return Rollout(slots(*queries), [], valid)
 
 
 def test_the_ctr_reward_is_scaled_and_capped() -> None:
@@ -69,9 +74,9 @@ def test_a_longer_query_is_never_worth_more(words: int) -> None:
 
 
 def test_the_format_reward_is_the_filled_share_of_a_well_formed_list() -> None:
-    assert r_format(parsed("a b", "c d", "e f"), list_length=4) == 0.75
-    assert r_format(parsed("a b", "c d", "e f", "g h"), list_length=4) == 1.0
-    assert r_format(parsed("a b", valid=False), list_length=4) == 0.0
+    assert r_format(rollout("a b", "c d", "e f"), list_length=4) == 0.75
+    assert r_format(rollout("a b", "c d", "e f", "g h"), list_length=4) == 1.0
+    assert r_format(rollout("a b", valid=False), list_length=4) == 0.0
 
 
 def test_duplicates_are_the_share_of_queries_seen_before_in_any_word_order() -> None:
@@ -97,8 +102,8 @@ class Scorer:
 
 def test_query_rewards_are_position_wise_with_one_call_to_the_scorer() -> None:
     scorer = Scorer()
-    lists = [parsed("whole milk", "tea"), parsed("tea"), parsed("whole milk", "rye", "eggs")]
-    references = [["organic whole milk", "beer"], ["tea"], ["tea", "rye"]]
+    lists = [slots("whole milk", "tea"), slots("tea"), slots("whole milk", "rye", "eggs")]
+    references = [slots("organic whole milk", "beer"), slots("tea"), slots("tea", "rye")]
     terms = query_terms(lists, references, ["u", "v", "u"], scorer, 3, CONFIG)
     # One batch; ("u", "whole milk") occurs in two rollouts and is scored once.
     assert scorer.batches == [
@@ -119,7 +124,7 @@ def test_query_rewards_are_position_wise_with_one_call_to_the_scorer() -> None:
 
 def test_no_query_at_all_needs_no_scorer() -> None:
     scorer = Scorer()
-    terms = query_terms([parsed(valid=False)], [["tea"]], ["u"], scorer, 2, CONFIG)
+    terms = query_terms([slots()], [slots("tea")], ["u"], scorer, 2, CONFIG)
     assert scorer.batches == []
     assert np.isnan(query_rewards(terms, CONFIG)).all()
 
@@ -129,14 +134,31 @@ def test_a_scorer_that_answers_with_the_wrong_number_is_refused() -> None:
         return np.zeros(len(queries) - 1)
 
     with pytest.raises(ValueError, match="zip"):
-        query_terms([parsed("tea")], [["tea"]], ["u"], short, 2, CONFIG)
+        query_terms([slots("tea")], [slots("tea")], ["u"], short, 2, CONFIG)
 
 
 def test_sequence_rewards_add_format_and_duplicates() -> None:
-    lists = [parsed("tea", "milk"), parsed("tea", "tea"), parsed("tea", valid=False)]
+    lists = [rollout("tea", "milk"), rollout("tea", "tea"), rollout("tea", valid=False)]
     terms = sequence_terms(lists, 2, CONFIG)
     np.testing.assert_allclose(terms["format"], [1.0, 1.0, 0.0])
     np.testing.assert_allclose(terms["dup"], [0.0, -0.5, 0.0])
     np.testing.assert_allclose(
         sequence_rewards(terms, RewardConfig(w_format=2.0, w_dup=1.0)), [2.0, 1.5, 0.0]
     )
+
+
+def test_triggers_are_compared_as_sequences_of_lines() -> None:
+    label = Slots({}, {4: (3, 7), 5: (1,)})
+    rollouts = [
+        Slots({}, {4: (3, 7), 5: (2,)}),  # equal: 1; disjoint: 0
+        Slots({}, {4: (7, 3)}),  # LCS 1 of 2 and 2: F1 1/2, for order counts; no interest 5
+        Slots({}, {4: (3,), 6: (1,)}),  # P 1, R 1/2: 2/3; the label has no interest 6: 0
+    ]
+    expected = [[1.0, 0.0, NAN], [0.5, NAN, NAN], [2 / 3, NAN, 0.0]]
+    np.testing.assert_allclose(trigger_rewards(rollouts, [label] * 3, first=4, slots=3), expected)
+
+
+def test_slots_need_not_be_without_gaps() -> None:
+    gaps, label = Slots({0: "tea", 9: "milk"}, {}), Slots({9: "milk"}, {})
+    terms = query_terms([gaps], [label], ["u"], Scorer(), 10, CONFIG)
+    np.testing.assert_allclose(terms["rouge"][0, [0, 8, 9]], [0.0, NAN, 1.0])

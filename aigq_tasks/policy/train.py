@@ -1,0 +1,139 @@
+"""One run of IL-GRPO: TRL's arguments, the trainer, and its checkpoints."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from datasets import Dataset
+from safetensors.torch import load_file, save_file
+from transformers import PrinterCallback, TrainerCallback  # noqa: TID253
+from transformers.trainer_utils import get_last_checkpoint  # noqa: TID253
+from trl import GRPOConfig  # type: ignore[attr-defined]  # noqa: TID253
+
+from aigq_tasks.errors import AigqError
+from aigq_tasks.policy.rewards import CtrScorer
+from aigq_tasks.policy.rollouts import Layout
+from aigq_tasks.policy.trainer import ILGRPOTrainer
+from aigq_tasks.policy.training import (
+    GrpoConfig,
+    History,
+    PolicySample,
+    finish,
+    step_bar,
+    trl_arguments,
+)
+
+
+def train_il_grpo(
+    model: Any,
+    tokenizer: Any,
+    samples: Sequence[PolicySample],
+    layout: Layout,
+    scorer: CtrScorer,
+    config: GrpoConfig,
+    seed: int,
+    *,
+    truth: CtrScorer | None = None,
+    checkpoints: Path | None = None,
+) -> tuple[Any, History]:
+    """Improve the policy by config.steps rollout batches of IL-GRPO (Eq 15), config.minibatches
+    updates each; the model is trained in place and returned with one log entry per update.
+
+    The samples are taken in their order, prompts_per_step at a time, from the start again when
+    they run out; those beyond steps · prompts_per_step are spare (see `ILGRPOTrainer`). On CPU the
+    same model, samples, scorer, config and seed give the same weights, also when the run was
+    killed: with `checkpoints`, a folder of its own, it goes on from the last one there. AigqError
+    if the samples do not fill one step or it cannot be divided.
+    """
+    if len(samples) < config.prompts_per_step:
+        raise AigqError(
+            f"{len(samples)} samples do not fill one IL-GRPO step of {config.prompts_per_step} "
+            "prompts; lower policy.grpo.prompts_per_step"
+        )
+    wanted = config.steps * config.prompts_per_step
+    dataset = Dataset.from_list([vars(sample) for sample in samples[:wanted]])
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = ILGRPOTrainer(
+            model=model,
+            args=_arguments(config, seed, checkpoints or Path(folder), checkpoints is not None),
+            train_dataset=dataset,
+            processing_class=tokenizer,
+            callbacks=[step_bar("IL-GRPO", "reward")],
+            layout=layout,
+            scorer=scorer,
+            config=config,
+            spare=samples[wanted:],
+            truth=truth,
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(_Rollouts(trainer))
+        last = get_last_checkpoint(str(checkpoints)) if _exists(checkpoints) else None
+        trainer.train(resume_from_checkpoint=last)
+        return model, finish(trainer)
+
+
+def _exists(folder: Path | None) -> bool:
+    return folder is not None and folder.exists()
+
+
+def _arguments(config: GrpoConfig, seed: int, folder: Path, keep: bool) -> GRPOConfig:
+    """A rollout batch is spread over processes; each splits its part into minibatches, and those
+    into micro-batches."""
+    shares = config.minibatches * PartialState().num_processes
+    own = config.rollouts // shares
+    micro = config.micro_batch or own
+    if config.rollouts % shares or own % micro:
+        raise AigqError(
+            f"the {config.rollouts} rollouts of an IL-GRPO step cannot be divided into "
+            f"{config.minibatches} minibatches of micro-batches of {micro}: change "
+            "policy.grpo.minibatches or micro_batch"
+        )
+    arguments = trl_arguments(str(folder), seed)
+    if keep:
+        saving = {"save_strategy": "steps", "save_steps": config.minibatches, "save_total_limit": 2}
+        arguments |= saving
+    return GRPOConfig(
+        **arguments,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=config.warmup_steps,
+        max_steps=config.steps * config.minibatches,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=own // micro,
+        steps_per_generation=config.minibatches * (own // micro),
+        num_generations=config.generations,
+        max_completion_length=config.max_new_tokens,
+        temperature=config.temperature,
+        top_k=config.top_k,
+        entropy_coef=config.entropy_bonus,
+        shuffle_dataset=False,
+        remove_unused_columns=False,
+    )
+
+
+class _Rollouts(TrainerCallback):
+    """Keeps with every checkpoint what the next rollouts depend on besides the weights: the state
+    of their generator, and how many spare samples are left."""
+
+    def __init__(self, trainer: ILGRPOTrainer) -> None:
+        self.trainer = trainer
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        generator = self.trainer.rollout_generator.get_state()
+        save_file({"generator": generator}, folder / self._file("safetensors"))
+        (folder / self._file("json")).write_text(json.dumps({"spare": len(self.trainer.spare)}))
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if state.global_step and folder.exists():
+            held = load_file(folder / self._file("safetensors"))
+            self.trainer.rollout_generator.set_state(held["generator"])
+            left = json.loads((folder / self._file("json")).read_text())["spare"]
+            del self.trainer.spare[left:]
+
+    def _file(self, kind: str) -> str:
+        return f"rollouts-{self.trainer.accelerator.process_index}.{kind}"
