@@ -123,6 +123,7 @@ class ThinkSettings(Section):
 
     labels: int = Field(30, description="queries in a label list (Eq 4)")
     generated: int = Field(8, description="candidates that the teacher proposes per session")
+    bootstrap_days: int = Field(4, description="days of sessions that IL-SFT sees, the latest")
     bootstrap_samples: int = Field(1300, description="sessions that IL-SFT sees, the latest")
     sft: SftConfig = SftConfig()
     limits: ThinkLimits = ThinkLimits()
@@ -132,7 +133,7 @@ class ItemTextSettings(Section):
     """The model that writes what shoppers call an item."""
 
     backbone: str = Field("tiny", description="tiny | smollm2-135m | a Hugging Face path")
-    samples: int = Field(16_000, description="clicks on search results that it learns from")
+    samples: int = Field(12_000, description="clicks on search results that it learns from")
     sft: SftConfig = SftConfig(batch_size=32, learning_rate=3e-3)
 
 

@@ -94,9 +94,10 @@ def _direct(ctx: Context, day: date) -> None:
 
 
 def _think(ctx: Context, day: date) -> None:
-    for past in bootstrap_days(ctx, day):
+    sft = SftStage(think=True)
+    for past in sft.days(ctx, day):
         run_stage(ThinkSamplesStage(holdout=0.0), ctx, past)
-    run_stage(SftStage(think=True), ctx, day)
+    run_stage(sft, ctx, day)
     run_stage(FirstX2qStage(), ctx, day)
 
 

@@ -28,8 +28,8 @@ class SftStage:
         self.samples = "think-samples" if think else "samples"
 
     def inputs(self, ctx: Context, day: date) -> dict[str, str]:
-        days = bootstrap_days(ctx, day)
-        return {"samples": window_digest(need(ctx, self.samples, past) for past in days)}
+        found = (need(ctx, self.samples, past) for past in self.days(ctx, day))
+        return {"samples": window_digest(found)}
 
     def config(self, ctx: Context) -> dict[str, Any]:
         policy = ctx.settings.policy
@@ -54,9 +54,14 @@ class SftStage:
         """Special tokens that the backbone gets besides those of every prompt."""
         return think_tokens(ctx.settings.samples.history_lines) if self.think else ()
 
+    def days(self, ctx: Context, day: date) -> list[date]:
+        """Whose sessions to learn from."""
+        days = bootstrap_days(ctx, day)
+        return days[-ctx.settings.think.bootstrap_days :] if self.think else days
+
     def rows(self, ctx: Context, day: date) -> pd.DataFrame:
         """The samples to learn from."""
-        days = bootstrap_days(ctx, day)
+        days = self.days(ctx, day)
         sessions = [table(ctx, need(ctx, self.samples, past), "samples") for past in days]
         return pd.concat(sessions, ignore_index=True).tail(self.count(ctx))
 
