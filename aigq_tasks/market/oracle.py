@@ -1,10 +1,11 @@
-"""The market's own truth about generated lists, for evaluation reports only."""
+"""The market's own truth about generated lists, for reports and logs only."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aigq_tasks.market.clicks import Basket, true_click_probability
 from aigq_tasks.market.visits import user_ids, visits_between
@@ -40,3 +41,21 @@ def true_click_means(
             sums = [true_click_probability(queries, b, seed).sum() for b in baskets[user]]
             means[user] = float(np.mean(sums)) / top
     return means
+
+
+def true_clicks(
+    user_ids: Sequence[str],
+    queries: Sequence[str],
+    baskets: Mapping[str, Sequence[Basket]],
+    seed: int,
+) -> NDArray[np.float64]:
+    """(n,): the true click probability (position 1, at the visit's start) of each (user, query)
+    pair, the mean over the user's visits; 0 for a user without any."""
+    return np.array(
+        [
+            np.mean([true_click_probability([query], one, seed)[0] for one in baskets[user]])
+            if baskets.get(user)
+            else 0.0
+            for user, query in zip(user_ids, queries, strict=True)
+        ]
+    )

@@ -1,8 +1,10 @@
 """Stage `policy`: one IL-GRPO update of the parent's policy against the day's click model."""
 
+import shutil
 from collections.abc import Sequence
-from datetime import date
-from typing import Any
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,10 @@ from aigq_tasks.stages.runner import StageOutput
 from aigq_tasks.stages.serving import ctr_scorer
 from aigq_tasks.storage.canonical import to_json
 from aigq_tasks.storage.manifests import Manifest
+from aigq_tasks.storage.objects import sha256
+
+if TYPE_CHECKING:
+    from aigq_tasks.recall.stack import Scorer
 
 
 class PolicyStage:
@@ -40,7 +46,8 @@ class PolicyStage:
 
     def compute(self, ctx: Context, day: date) -> StageOutput:
         from aigq_tasks.policy.backbone import load_policy, make_deterministic, save_policy
-        from aigq_tasks.policy.trainer import train_il_grpo
+        from aigq_tasks.policy.rollouts import ListLayout
+        from aigq_tasks.policy.train import train_il_grpo
 
         settings = ctx.settings.policy
         make_deterministic(settings.seed, settings.threads)
@@ -48,18 +55,47 @@ class PolicyStage:
         samples = policy_samples(table(ctx, need(ctx, "samples", day), "samples"))
         if not samples:
             raise AigqError(f"samples of {day} are empty: no session with a click to learn from")
-        wanted = settings.grpo.steps * settings.grpo.prompts_per_step
-        chosen = spread(samples, wanted, seed_of(day, settings.seed))
+        # Beyond those that the steps take, spare ones for prompts that teach nothing.
+        chosen = spread(samples, len(samples), seed_of(day, settings.seed))
         scorer = ctr_scorer(ctx, live_entry(ctx, day), need(ctx, "ctr", day), day)
+        checkpoints = self._checkpoints(ctx, day)
         trained, history = train_il_grpo(
-            network, tokenizer, chosen, scorer, settings.grpo, settings.seed
+            network,
+            tokenizer,
+            chosen,
+            ListLayout(network, tokenizer, settings.grpo.list_length),
+            scorer,
+            settings.grpo,
+            settings.seed,
+            truth=market_truth(ctx, day),
+            checkpoints=checkpoints,
         )
         metrics: dict[str, float | str] = {"prompts": float(len(chosen))}
         for name in sorted(history[-1]):
             values = [step[name] for step in history if name in step]
             metrics[name] = round(float(np.mean(values)), 6)
         output = save_policy(trained, tokenizer) | {"history.json": to_json(history)}
+        shutil.rmtree(checkpoints, ignore_errors=True)
         return StageOutput(files=output, metrics=metrics)
+
+    def _checkpoints(self, ctx: Context, day: date) -> Path:
+        """Where a killed training goes on from; another place for other inputs or settings."""
+        key = sha256(to_json({"inputs": self.inputs(ctx, day), "config": self.config(ctx)}))
+        return ctx.settings.state_dir / "checkpoints" / f"{self.name}-{day}-{key[:16]}"
+
+
+def market_truth(ctx: Context, day: date) -> "Scorer":
+    """The market's true click probabilities for the visits of `day` and the two days after, which
+    the home-page requests of the day precede. For the training log only."""
+    from aigq_tasks.market import oracle
+
+    baskets: dict[str, list[Any]] = {}
+    for ahead in range(3):
+        then = day + timedelta(days=ahead)
+        found = oracle.baskets_of_users(then, ctx.settings.market, ctx.settings.seed)
+        for user, own in found.items():
+            baskets.setdefault(user, own)  # the visit that comes first
+    return lambda users, queries: oracle.true_clicks(users, queries, baskets, ctx.settings.seed)
 
 
 def policy_samples(rows: pd.DataFrame) -> list[PolicySample]:
