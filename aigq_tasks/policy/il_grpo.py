@@ -18,15 +18,15 @@ def group_normalize(rewards: torch.Tensor, group_size: int, eps: float = 1e-4) -
     """(R − μ) / (σ + ε) inside each group and column (Eq 12-13).
 
     rewards: (N, S) float, N = groups · group_size; NaN where a rollout has no such slot.
-    Returns (N, S) float32. μ and σ (population) are over the rollouts of the group that have
-    the slot; 0 where there is no slot and where one rollout alone has it.
+    Returns (N, S) float32. μ and σ (of a sample: n − 1, as TRL has it) are over the n rollouts of
+    the group that have the slot; 0 where there is no slot and where one rollout alone has it.
     """
     grouped = rewards.double().view(-1, group_size, rewards.size(1))
     present = ~grouped.isnan()
     count = present.sum(dim=1, keepdim=True)
     mean = grouped.nansum(dim=1, keepdim=True) / count.clamp(min=1)
     deviation = torch.where(present, grouped - mean, 0.0)
-    std = (deviation.square().sum(dim=1, keepdim=True) / count.clamp(min=1)).sqrt()
+    std = (deviation.square().sum(dim=1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
     return (deviation / (std + eps)).view_as(rewards).float()
 
 

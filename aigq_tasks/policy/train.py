@@ -58,7 +58,9 @@ def train_il_grpo(
     with tempfile.TemporaryDirectory() as folder:
         trainer = ILGRPOTrainer(
             model=model,
-            args=_arguments(config, seed, checkpoints or Path(folder), checkpoints is not None),
+            args=train_arguments(
+                config, seed, checkpoints or Path(folder), checkpoints is not None
+            ),
             train_dataset=dataset,
             processing_class=tokenizer,
             callbacks=[step_bar("IL-GRPO", "reward")],
@@ -79,7 +81,7 @@ def _exists(folder: Path | None) -> bool:
     return folder is not None and folder.exists()
 
 
-def _arguments(config: GrpoConfig, seed: int, folder: Path, keep: bool) -> GRPOConfig:
+def train_arguments(config: GrpoConfig, seed: int, folder: Path, keep: bool) -> GRPOConfig:
     """A rollout batch is spread over processes; each splits its part into minibatches, and those
     into micro-batches."""
     shares = config.minibatches * PartialState().num_processes

@@ -26,17 +26,17 @@ NAN = float("nan")
 
 def test_statistics_are_over_the_rollouts_that_have_the_position() -> None:
     rewards = torch.tensor([[1.0, 4.0, 7.0], [2.0, NAN, NAN], [3.0, 6.0, NAN]])
-    # Position 0: μ = 2, σ = sqrt((1 + 0 + 1) / 3) = 0.8164966, so ∓1 / (0.8164966 + 0.0001).
-    # Position 1: μ = 5, σ = 1 over two holders, so ∓1 / 1.0001. Position 2: one holder alone: 0.
-    a, b = 1 / (0.8164966 + 1e-4), 1 / 1.0001
+    # Position 0: μ = 2, σ = sqrt((1 + 0 + 1) / 2) = 1, so ∓1 / 1.0001. Position 1: μ = 5 and
+    # σ = sqrt(2 / 1) over two holders, so ∓1 / 1.4143136. Position 2: one holder alone: 0.
+    a, b = 1 / 1.0001, 1 / 1.4143136
     expected = torch.tensor([[-a, -b, 0.0], [0.0, 0.0, 0.0], [a, b, 0.0]])
     torch.testing.assert_close(group_normalize(rewards, group_size=3), expected)
 
 
 def test_groups_do_not_see_each_other() -> None:
     rewards = torch.tensor([[0.0], [2.0], [10.0], [14.0]])
-    # Group 1: μ = 1, σ = 1. Group 2: μ = 12, σ = 2.
-    expected = torch.tensor([[-1 / 1.5], [1 / 1.5], [-2 / 2.5], [2 / 2.5]])
+    # Group 1: μ = 1, σ = √2. Group 2: μ = 12, σ = 2√2. So ∓1 / 1.9142136 and ∓2 / 3.3284271.
+    expected = torch.tensor([[-0.5224078], [0.5224078], [-0.6008845], [0.6008845]])
     torch.testing.assert_close(group_normalize(rewards, group_size=2, eps=0.5), expected)
 
 
@@ -56,11 +56,11 @@ def test_equal_rewards_are_no_advantage() -> None:
 
 
 def test_advantages_are_clipped_after_the_parts_are_added() -> None:
-    queries = torch.tensor([[0.0], [2.0]])  # normalised: ∓1 / 1.0001 ≈ ∓0.9999
+    queries = torch.tensor([[0.0], [2.0]])  # normalised: ∓1 / (√2 + 0.0001) = ∓0.7070568
     sequence = torch.tensor([0.0, 2.0])
-    slots, structure = list_advantages(queries, sequence, 2, sequence_weight=0.5, bound=1.2)
-    torch.testing.assert_close(slots, torch.tensor([[-1.2], [1.2]]))  # 0.9999 · 1.5 ≈ 1.4999
-    torch.testing.assert_close(structure, torch.tensor([-0.5 / 1.0001, 0.5 / 1.0001]))
+    slots, structure = list_advantages(queries, sequence, 2, sequence_weight=0.5, bound=0.9)
+    torch.testing.assert_close(slots, torch.tensor([[-0.9], [0.9]]))  # 0.7070568 · 1.5 ≈ 1.06
+    torch.testing.assert_close(structure, torch.tensor([-0.3535284, 0.3535284]))
 
 
 def test_scatter_reads_the_segment_of_each_token() -> None:
@@ -91,28 +91,28 @@ def test_from_token_ids_to_the_table_of_token_advantages(policy: Any) -> None:
     )
     table = scatter_advantages(slots, structure, pad_segments([p.spans for p in lists], 7))
 
-    # Group 1. Sequence: μ = 2, σ = √2: −1.41421, 0.70711, 0.70711; times λ = 0.5:
-    #   −0.70711, 0.35355, 0.35355.
-    # Position 0: μ = 2, σ = 0.81650: −1.22474, 0, 1.22474. Position 1 (rollouts 1 and 3):
-    #   μ = 1, σ = 0.5: −1, 1. Position 2: rollout 3 alone: 0.
-    # Group 2. Sequence: μ = 2/3, σ = 0.47140: 0.70711, 0.70711, −1.41421; times λ:
-    #   0.35355, 0.35355, −0.70711.
-    # Position 0: μ = 2, σ = √2: −0.70711, −0.70711, 1.41421. Position 1 (rollouts 5 and 6):
-    #   −1, 1.
+    # Group 1. Sequence: μ = 2, σ = √3: −1.15470, 0.57735, 0.57735; times λ = 0.5:
+    #   −0.57735, 0.28868, 0.28868.
+    # Position 0: μ = 2, σ = 1: −1, 0, 1. Position 1 (rollouts 1 and 3): μ = 1, σ = 0.70711:
+    #   −0.70711, 0.70711. Position 2: rollout 3 alone: 0.
+    # Group 2. Sequence: μ = 2/3, σ = 0.57735: 0.57735, 0.57735, −1.15470; times λ:
+    #   0.28868, 0.28868, −0.57735.
+    # Position 0: μ = 2, σ = √3: −0.57735, −0.57735, 1.15470. Position 1 (rollouts 5 and 6):
+    #   −0.70711, 0.70711.
     # Token = query part + sequence part; structure and padding = sequence part.
     expected = [
         # whole    milk      <sep>     tea       <eos>     pad       pad
-        [-1.93185, -1.93185, -0.70711, -1.70711, -0.70711, -0.70711, -0.70711],
+        [-1.57735, -1.57735, -0.57735, -1.28446, -0.57735, -0.57735, -0.57735],
         # bread   <eos>    pad ...
-        [0.35355, 0.35355, 0.35355, 0.35355, 0.35355, 0.35355, 0.35355],
+        [0.28868, 0.28868, 0.28868, 0.28868, 0.28868, 0.28868, 0.28868],
         # beer    <sep>    rye      bread    <sep>    eggs     <eos>
-        [1.57829, 0.35355, 1.35355, 1.35355, 0.35355, 0.35355, 0.35355],
+        [1.28868, 0.28868, 0.99578, 0.99578, 0.28868, 0.28868, 0.28868],
         # tea      <eos>    pad ...
-        [-0.35355, 0.35355, 0.35355, 0.35355, 0.35355, 0.35355, 0.35355],
+        [-0.28868, 0.28868, 0.28868, 0.28868, 0.28868, 0.28868, 0.28868],
         # milk     <sep>    eggs      <eos>    pad ...
-        [-0.35355, 0.35355, -0.64645, 0.35355, 0.35355, 0.35355, 0.35355],
+        [-0.28868, 0.28868, -0.41843, 0.28868, 0.28868, 0.28868, 0.28868],
         # eggs    <sep>     <sep>     dark     rye      <eos>     pad
-        [0.70711, -0.70711, -0.70711, 0.29289, 0.29289, -0.70711, -0.70711],
+        [0.57735, -0.57735, -0.57735, 0.12976, 0.12976, -0.57735, -0.57735],
     ]
     torch.testing.assert_close(table, torch.tensor(expected), atol=5e-4, rtol=0)  # ε = 1e-4
 
@@ -124,17 +124,17 @@ def test_a_rollout_group_must_be_whole() -> None:
 
 def test_triggers_have_statistics_of_their_own() -> None:
     rewards = torch.tensor([[1.0, NAN], [0.5, 0.8], [0.0, 0.2]])
-    # Interest 0: μ = 0.5, σ = sqrt(0.5 / 3) = 0.40825, so ±0.5 / 0.40835 = ±1.22444.
-    # Interest 1, two holders: μ = 0.5, σ = 0.3, so ±0.3 / 0.3001 = ±0.99967.
-    expected = torch.tensor([[1.22444, 0.0], [0.0, 0.99967], [-1.22444, -0.99967]])
+    # Interest 0: μ = 0.5, σ = sqrt(0.5 / 2) = 0.5, so ±0.5 / 0.5001 = ±0.99980.
+    # Interest 1, two holders: μ = 0.5, σ = 0.42426, so ±0.3 / 0.42436 = ±0.70694.
+    expected = torch.tensor([[0.99980, 0.0], [0.0, 0.70694], [-0.99980, -0.70694]])
     torch.testing.assert_close(trigger_advantages(rewards, 3, 5.0), expected, atol=1e-5, rtol=0)
-    assert trigger_advantages(rewards, 3, 1.0).abs().max() == 1.0
+    assert trigger_advantages(rewards, 3, 0.5).abs().max() == 0.5
 
 
 def test_canonical_grpo_has_one_advantage_per_rollout() -> None:
-    # Group 1: μ = 2, σ = 1. Group 2: equal rewards, nothing to learn.
+    # Group 1: μ = 2, σ = √2. Group 2: equal rewards, nothing to learn.
     advantages = sequence_advantages(torch.tensor([1.0, 3.0, 5.0, 5.0]), 2, bound=5.0)
-    torch.testing.assert_close(advantages, torch.tensor([-1 / 1.0001, 1 / 1.0001, 0.0, 0.0]))
+    torch.testing.assert_close(advantages, torch.tensor([-0.7070568, 0.7070568, 0.0, 0.0]))
 
 
 def test_a_group_teaches_if_its_rollouts_differ_and_are_neither_hopeless_nor_perfect() -> None:

@@ -77,30 +77,29 @@ def test_every_token_has_the_coefficient_worked_out_by_hand(
     objective = clipped_surrogate((logps - logps.detach()).exp(), advantages, wide, wide)
     (-(objective * mask).sum() / mask.sum()).backward()
 
-    # Prompt 1. Slot (0, 0): tea 0.8 + 1, eggs 0 + 0, tea 1.8: μ = 1.2, σ = 0.84853: 0.70711,
-    #   −1.41421, 0.70711. Slots (0, 1) and (1, 0) have one holder: 0.
-    # Triggers 0: (1 2), (1), (3) against (1 2): 1, 2/3, 0: μ = 0.55556, σ = 0.41574: 1.06904,
-    #   0.26726, −1.33631. Triggers 1: one holder: 0.
-    # Sequence: 3/3, 1/3, 1/3: μ = 0.55556, σ = 0.31427: 1.41421, −0.70711, −0.70711; times
-    #   λ = 0.5: 0.70711, −0.35355, −0.35355.
-    # Prompt 2. Slot (0, 0): beer 0.4 + 1, none, tea 0.8 + 0: μ = 1.1, σ = 0.3: 1, −1.
-    # Triggers 0: (2), none, (1) against (2): 1, 0: 1, −1.
-    # Sequence: 1/3, 0, 2/3 − 1/2: μ = 1/6, σ = 0.13608: 1.22474, −1.22474, 0; times λ: 0.61237,
-    #   −0.61237, 0.
-    s, a, b = 0.70711, -0.35355, 0.61237
+    # Prompt 1. Slot (0, 0): tea 0.8 + 1, eggs 0 + 0, tea 1.8: μ = 1.2, σ = 1.03923: 0.57735,
+    #   −1.15470, 0.57735. Slots (0, 1) and (1, 0) have one holder: 0.
+    # Triggers 0: (1 2), (1), (3) against (1 2): 1, 2/3, 0: μ = 0.55556, σ = 0.50918: 0.87287,
+    #   0.21822, −1.09109. Triggers 1: one holder: 0.
+    # Sequence: 3/3, 1/3, 1/3: μ = 0.55556, σ = 0.38490: 1.15470, −0.57735, −0.57735; times
+    #   λ = 0.5: 0.57735, −0.28868, −0.28868.
+    # Prompt 2. Slot (0, 0): beer 0.4 + 1, none, tea 0.8 + 0: μ = 1.1, σ = 0.42426: ±0.70711.
+    # Triggers 0: (2), none, (1) against (2): 1, 0: ±0.70711.
+    # Sequence: 1/3, 0, 2/3 − 1/2: μ = 1/6, σ = 1/6: 1, −1, 0; times λ: 0.5, −0.5, 0.
+    s, a, b = 0.57735, -0.28868, 0.5
     table = [
         # why tea why milk, interest b_1 b_2 queries tea sep milk, interest b_3 queries beer eos
-        [s, s, s, s, s, 1.06904, 1.06904, s, 1.41421, s, s, s, 0.0, s, s, s],
+        [s, s, s, s, s, 0.87287, 0.87287, s, 1.15470, s, s, s, 0.0, s, s, s],
         # why tea interest b_1 queries eggs eos
-        [a, a, a, 0.26726, a, -1.76777, a],
+        [a, a, a, 0.21822, a, -1.44338, a],
         # why tea interest b_3 queries tea eos
-        [a, a, a, -1.33631, a, 0.35355, a],
+        [a, a, a, -1.09109, a, 0.28868, a],
         # why milk interest b_2 queries beer eos
-        [b, b, b, 1.0, b, 1.61237, b],
+        [b, b, b, 0.70711, b, 1.20711, b],
         # why milk interest b_2 queries beer: cut off, so it has the sequence part alone
         [-b] * 6,
         # why milk interest b_1 queries tea sep tea eos; the second tea is alone in its slot
-        [0.0, 0.0, 0.0, -1.0, 0.0, -1.0, 0.0, 0.0, 0.0],
+        [0.0, 0.0, 0.0, -0.70711, 0.0, -0.70711, 0.0, 0.0, 0.0],
     ]
     assert mask.sum() == 52
     expected = torch.tensor([[-x / 52 for x in row] + [0.0] * (16 - len(row)) for row in table])

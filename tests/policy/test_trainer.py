@@ -1,5 +1,6 @@
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,14 @@ from trl import GRPOConfig, GRPOTrainer  # noqa: TID253
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.policy.backbone import save_policy
-from aigq_tasks.policy.generate import ListRules
+from aigq_tasks.policy.generate import ListRules, Sampling, decode
 from aigq_tasks.policy.il_sft import train_il_sft
 from aigq_tasks.policy.parse import parse_completions
 from aigq_tasks.policy.rewards import FloatArray, RewardConfig, r_len, rouge_l
 from aigq_tasks.policy.rollouts import ListLayout
-from aigq_tasks.policy.train import train_il_grpo
+from aigq_tasks.policy.train import train_arguments, train_il_grpo
 from aigq_tasks.policy.trainer import ILGRPOTrainer
-from aigq_tasks.policy.training import GrpoConfig, PolicySample, SftConfig, trl_arguments
+from aigq_tasks.policy.training import Clip, GrpoConfig, PolicySample, SftConfig, trl_arguments
 
 
 def likes_tea(user_ids: Sequence[str], queries: Sequence[str]) -> FloatArray:
@@ -112,7 +113,7 @@ def test_the_advantages_of_real_rollouts_follow_the_equations(
         return click + 0.3 * rouge + 0.1 * r_len(query, RewardConfig())
 
     def standard(value: float, values: list[float]) -> float:
-        return float((value - np.mean(values)) / (np.std(values) + 1e-4))
+        return float((value - np.mean(values)) / (np.std(values, ddof=1) + 1e-4))
 
     for i, parsed in enumerate(lists):
         group = range(i // 6 * 6, i // 6 * 6 + 6)
@@ -271,3 +272,79 @@ def test_what_cannot_fill_a_step_is_an_error(
     layout = ListLayout(model, tokenizer, config.list_length)
     with pytest.raises(AigqError, match=message):
         train_il_grpo(model, tokenizer, samples, layout, letters, config, seed=0)
+
+
+def rewards_of_lists(completion_ids: list[list[int]], **_: Any) -> list[float]:
+    """A reward of the whole list, the same for both trainers: how long it is."""
+    return [float(len(ids)) for ids in completion_ids]
+
+
+class _OwnRollouts(GRPOTrainer):
+    """TRL's trainer on the same rollouts: it draws them in another order of random numbers."""
+
+    def rollouts_of(self, config: GrpoConfig, seed: int) -> None:
+        self.drawn = (config, torch.Generator().manual_seed(seed))
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any, **__: Any) -> Any:
+        config, generator = self.drawn
+        written = decode(
+            self.model,
+            prompt_ids,
+            self.processing_class.eos_token_id,
+            max_new_tokens=config.max_new_tokens,
+            sampling=Sampling(config.temperature, config.top_k),
+            generator=generator,
+        )
+        return written, None
+
+
+class _Whole(ILGRPOTrainer):
+    """IL-GRPO with a reward for the sequence alone: with λ = 1 that is GRPO."""
+
+    def list_reward(self, completion_ids: list[list[int]], **more: Any) -> list[float | None]:
+        super().list_reward(completion_ids, **more)
+        whole = np.array(rewards_of_lists(completion_ids))
+        query = np.where(np.isnan(self._rewards.query), np.nan, 1.0)
+        self._rewards = replace(self._rewards, query=query, sequence=whole, whole=whole)
+        return whole.tolist()
+
+
+@pytest.mark.parametrize("algorithm", ["il_grpo", "grpo"])
+def test_without_parts_it_is_grpo(
+    warm: Any, samples: list[PolicySample], tmp_path: Path, algorithm: str
+) -> None:
+    """The losses of ten updates, two per rollout batch, are those of TRL's own trainer."""
+    bounds = Clip(low=0.2, high=0.2)
+    config = GrpoConfig(
+        algorithm=algorithm,
+        sequence_weight=1.0,
+        certain=bounds,
+        uncertain=bounds,
+        entropy_bonus=0.0,
+        reward_range=(-100.0, 100.0),
+        prompts_per_step=2,
+        generations=4,
+        steps=5,
+        max_new_tokens=8,
+        top_k=50,
+        rollout_rules=False,
+        learning_rate=1e-3,
+    )
+    losses = []
+    for ours in (True, False):
+        model, tokenizer = warm()
+        arguments = train_arguments(config, 3, tmp_path, keep=False)
+        rows = Dataset.from_list([vars(sample) for sample in samples])
+        if ours:
+            layout = ListLayout(model, tokenizer, 2)
+            trainer = _Whole(
+                model, arguments, rows, tokenizer, [], layout=layout, scorer=letters, config=config
+            )
+        else:
+            trainer = _OwnRollouts(model, [rewards_of_lists], arguments, rows, tokenizer)
+            trainer.rollouts_of(config, 3)
+        trainer.train()
+        losses.append([step["loss"] for step in trainer.state.log_history if "loss" in step])
+    assert len(losses[0]) == 10
+    assert np.std(losses[0]) > 0
+    np.testing.assert_allclose(losses[0], losses[1], atol=1e-5)
