@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch  # noqa: TID253  every function here runs a model
 from rich.progress import track
 from torch.nn.utils.rnn import pad_sequence  # noqa: TID253
@@ -18,10 +19,24 @@ from aigq_tasks.policy.parse import ListFormat, ParsedList, parse_completions
 
 
 class Sampling(NamedTuple):
-    """Draw each token from the top_k most likely ones at a temperature."""
+    """Draw each token from the top_k most likely ones at a temperature.
+
+    noise: (B, T) float64 in [0, 1), what decides the t-th token of each row (see `noise`). With the
+    draws fixed beforehand a row is written alike in any batch and in any process."""
 
     temperature: float
     top_k: int
+    noise: torch.Tensor
+
+
+def noise(seed: int, first: int, rows: int, tokens: int) -> torch.Tensor:
+    """(rows, tokens) float64 uniforms in [0, 1), those of the rows numbered from `first` on: a row
+    is drawn from its number and the seed alone (Philox)."""
+    drawn = [
+        np.random.Generator(np.random.Philox(key=[seed, row])).random(tokens)
+        for row in range(first, first + rows)
+    ]
+    return torch.from_numpy(np.array(drawn).reshape(rows, tokens))
 
 
 class TextFormat(Protocol):
@@ -81,8 +96,6 @@ def generate_lists(
     tokenizer: Any,
     prompts: Sequence[str],
     k: int,
-    sampling: Sampling | None = None,
-    seed: int = 0,
     batch_size: int = 128,
     *,
     exactly_k: bool = True,
@@ -91,9 +104,8 @@ def generate_lists(
 ) -> list[ParsedList]:
     """One list of up to k queries per prompt, in the order of the prompts (see `ListRules`).
 
-    sampling None is greedy. Prompts of similar length share a batch; equal prompts share their
-    prefill. The same model, prompts and seed give the same lists on one machine and thread
-    count. exactly_k suppresses the end until k queries are written; without it the model may
+    Greedy. Prompts of similar length share a batch; equal prompts share their prefill. The same
+    model and prompts give the same lists on one machine and thread count. exactly_k suppresses the end until k queries are written; without it the model may
     end a list earlier. A query ends after max_query_tokens at the latest, so no list is cut off.
     """
     fmt = ListFormat.of(tokenizer)
@@ -104,8 +116,6 @@ def generate_lists(
         prompts,
         lambda rows: ListRules(fmt, spelling, len(rows), k, exactly_k, max_query_tokens),
         max_new_tokens=k * (max_query_tokens + 1),
-        sampling=sampling,
-        seed=seed,
         batch_size=batch_size,
         progress=progress,
     )
@@ -119,17 +129,14 @@ def generate(
     rules_of: Callable[[Sequence[int]], Rules | None],
     *,
     max_new_tokens: int,
-    sampling: Sampling | None = None,
-    seed: int = 0,
     batch_size: int = 128,
     progress: bool = False,
 ) -> list[list[int]]:
-    """The ids that the model writes for each prompt, the end included, in batches of similar
+    """The ids that the model writes greedily for each prompt, the end included, in batches of similar
     length. rules_of: numbers of the prompts in a batch -> the rules of that batch."""
     ids = tokenizer(list(prompts))["input_ids"] if prompts else []
     order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i))
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    generator = torch.Generator(model.device).manual_seed(seed)
     completions: list[list[int]] = [[] for _ in ids]
     for batch in track(batches, "generating", disable=not progress):
         written = decode(
@@ -137,8 +144,6 @@ def generate(
             [ids[i] for i in batch],
             tokenizer.eos_token_id,
             max_new_tokens=max_new_tokens,
-            sampling=sampling,
-            generator=generator,
             rules=rules_of(batch),
         )
         for i, completion in zip(batch, written, strict=True):
@@ -262,11 +267,10 @@ def decode(
     *,
     max_new_tokens: int,
     sampling: Sampling | None = None,
-    generator: torch.Generator | None = None,
     rules: Rules | None = None,
     watch: Watcher | None = None,
 ) -> list[list[int]]:
-    """Continue each prompt (token ids, not empty) until eos or max_new_tokens.
+    """Continue each prompt (token ids, not empty) until eos or max_new_tokens, greedily or sampled.
 
     Returns the new ids of each prompt, the eos included where one was written. The model's
     training mode is left as it was; dropout is off meanwhile.
@@ -290,7 +294,7 @@ def decode(
         ).logits[:, -1]
         if rules:
             logits = logits.masked_fill(~rules.allowed(), -torch.inf)
-        chosen = _choose(logits, sampling, generator)
+        chosen = _choose(logits, sampling, rows, step)
         if rules:
             rules.observe(chosen.tolist())
         if watch:
@@ -321,12 +325,14 @@ def _left_pad(
 
 
 def _choose(
-    logits: torch.Tensor, sampling: Sampling | None, generator: torch.Generator | None
+    logits: torch.Tensor, sampling: Sampling | None, rows: torch.Tensor, step: int
 ) -> torch.Tensor:
     """(B, V) logits -> (B,) the most likely token, or one drawn from the top_k."""
     if sampling is None:
         return logits.argmax(dim=-1)
     top = logits.float().topk(min(sampling.top_k, logits.size(-1)), dim=-1)
-    probabilities = (top.values / sampling.temperature).softmax(dim=-1)
-    drawn = torch.multinomial(probabilities, 1, generator=generator)
-    return top.indices.gather(-1, drawn).squeeze(-1)
+    reached = (top.values.double() / sampling.temperature).softmax(dim=-1).cumsum(dim=-1)
+    # Of a total that may round to a little less than 1; banned tokens, the last, have no share.
+    drawn = sampling.noise.to(logits.device)[rows, step, None] * reached[:, -1:]
+    place = (reached <= drawn).sum(dim=-1, keepdim=True).clamp(max=reached.size(-1) - 1)
+    return top.indices.gather(-1, place).squeeze(-1)

@@ -8,7 +8,6 @@ from typing import Any
 
 from accelerate import PartialState
 from datasets import Dataset
-from safetensors.torch import load_file, save_file
 from transformers import PrinterCallback, TrainerCallback  # noqa: TID253
 from transformers.trainer_utils import get_last_checkpoint  # noqa: TID253
 from trl import GRPOConfig  # type: ignore[attr-defined]  # noqa: TID253
@@ -117,25 +116,22 @@ def train_arguments(config: GrpoConfig, seed: int, folder: Path, keep: bool) -> 
 
 
 class _Rollouts(TrainerCallback):
-    """Keeps with every checkpoint what the next rollouts depend on besides the weights: the state
-    of their generator, and how many spare samples are left."""
+    """Keeps with every checkpoint what the next rollouts depend on besides the weights: their
+    number, and how many spare samples are left."""
 
     def __init__(self, trainer: ILGRPOTrainer) -> None:
         self.trainer = trainer
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        generator = self.trainer.rollout_generator.get_state()
-        save_file({"generator": generator}, folder / self._file("safetensors"))
-        (folder / self._file("json")).write_text(json.dumps({"spare": len(self.trainer.spare)}))
+        if self.trainer.accelerator.is_main_process:
+            held = {"drawn": self.trainer.drawn, "spare": len(self.trainer.spare)}
+            self._file(args, state).write_text(json.dumps(held))
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if state.global_step and folder.exists():
-            held = load_file(folder / self._file("safetensors"))
-            self.trainer.rollout_generator.set_state(held["generator"])
-            left = json.loads((folder / self._file("json")).read_text())["spare"]
-            del self.trainer.spare[left:]
+        if state.global_step:
+            held = json.loads(self._file(args, state).read_text())
+            self.trainer.drawn = held["drawn"]
+            del self.trainer.spare[held["spare"] :]
 
-    def _file(self, kind: str) -> str:
-        return f"rollouts-{self.trainer.accelerator.process_index}.{kind}"
+    def _file(self, args: Any, state: Any) -> Path:
+        return Path(args.output_dir) / f"checkpoint-{state.global_step}" / "rollouts.json"

@@ -18,7 +18,7 @@ from trl import GRPOConfig, GRPOTrainer  # type: ignore[attr-defined]  # noqa: T
 from aigq_tasks.errors import AigqError
 from aigq_tasks.policy.batches import Batch, replace_rows
 from aigq_tasks.policy.cache import shared_prefill
-from aigq_tasks.policy.generate import Sampling, TokenScores, decode
+from aigq_tasks.policy.generate import Sampling, TokenScores, decode, noise
 from aigq_tasks.policy.il_grpo import (
     clip_bounds,
     entropy_threshold,
@@ -84,8 +84,7 @@ class ILGRPOTrainer(GRPOTrainer):
             parent = copy.deepcopy(self.accelerator.unwrap_model(self.model))
             self.ref_model = self.accelerator.prepare_model(parent, evaluation_mode=True)
             self.beta = config.anchor
-        self.rollout_generator = torch.Generator(self.accelerator.device)
-        self.rollout_generator.manual_seed(args.seed + self.accelerator.process_index)
+        self.drawn = 0  # rollouts so far, of all processes: the number of the next one
         self._scores: TokenScores | None = None
 
     def list_reward(
@@ -210,12 +209,18 @@ class ILGRPOTrainer(GRPOTrainer):
             prompt_ids,
             self._tokenizer.eos_token_id,
             max_new_tokens=self.config.max_new_tokens,
-            sampling=Sampling(self.config.temperature, self.config.top_k),
-            generator=self.rollout_generator,
+            sampling=self._sampling(len(prompt_ids)),
             rules=self.layout.rules(prompt_ids) if self.config.rollout_rules else None,
             watch=self._scores,
         )
         return written, None
+
+    def _sampling(self, count: int) -> Sampling:
+        """How the next `count` rollouts of this process are drawn: by their numbers."""
+        first = self.drawn + self.accelerator.process_index * count
+        self.drawn += self.accelerator.num_processes * count
+        drawn = noise(self.args.seed, first, count, self.config.max_new_tokens)
+        return Sampling(self.config.temperature, self.config.top_k, drawn)
 
     @property
     def _rollouts_are_own(self) -> bool:

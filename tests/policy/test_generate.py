@@ -10,10 +10,17 @@ from transformers import (  # noqa: TID253
     Qwen3Config,
 )
 
-from aigq_tasks.policy.generate import ListRules, Sampling, Spelling, decode, generate_lists
+from aigq_tasks.policy.generate import (
+    ListRules,
+    Sampling,
+    Spelling,
+    TokenScores,
+    _choose,
+    decode,
+    generate_lists,
+    noise,
+)
 from aigq_tasks.policy.parse import ListFormat
-
-SAMPLING = Sampling(temperature=1.0, top_k=100)
 
 
 @pytest.mark.parametrize("family", [Qwen3Config, GPT2Config, LlamaConfig, MistralConfig])
@@ -51,15 +58,62 @@ def test_equal_prompts_share_a_prefill_and_are_drawn_apart(policy: Any, prompts:
     eos = tokenizer.eos_token_id
     greedy = decode(model, rows, eos, max_new_tokens=6)
     assert greedy == [decode(model, [row], eos, max_new_tokens=6)[0] for row in rows]
-    generator = torch.Generator().manual_seed(0)
-    drawn = decode(model, rows, eos, max_new_tokens=6, sampling=SAMPLING, generator=generator)
+    sampling = Sampling(1.0, 100, noise(0, 0, 6, 6))
+    drawn = decode(model, rows, eos, max_new_tokens=6, sampling=sampling)
     assert len({tuple(drawn[i]) for i in (1, 2, 5)}) == 3
+
+
+def test_a_rollout_is_drawn_by_its_number_whatever_its_batch(
+    policy: Any, prompts: list[str]
+) -> None:
+    model, tokenizer = policy()
+    ids, eos = tokenizer(prompts)["input_ids"], tokenizer.eos_token_id
+
+    def drawn(first: int, rows: list[list[int]], seed: int = 3) -> list[list[int]]:
+        sampling = Sampling(1.0, 100, noise(seed, first, len(rows), 8))
+        return decode(model, rows, eos, max_new_tokens=8, sampling=sampling)
+
+    together = drawn(10, ids)
+    assert [drawn(10 + i, [row])[0] for i, row in enumerate(ids)] == together
+    assert drawn(10, ids, seed=4) != together
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
+    logits = torch.tensor([0.5, 0.3, 0.2, 0.0]).log().expand(20_000, -1)
+    # The token with no probability (as if banned) is never drawn, top_k cuts off the third.
+    for top_k, shares in ((4, [0.5, 0.3, 0.2, 0.0]), (2, [0.625, 0.375, 0.0, 0.0])):
+        sampling = Sampling(1.0, top_k, noise(0, 0, 20_000, 1))
+        chosen = _choose(logits, sampling, torch.arange(20_000), 0)
+        found = torch.bincount(chosen, minlength=4) / 20_000
+        torch.testing.assert_close(found, torch.tensor(shares), atol=0.012, rtol=0)
+        assert found[3] == 0
+
+
+def test_scores_of_written_tokens_are_those_of_another_forward_pass(
+    policy: Any, prompts: list[str]
+) -> None:
+    model, tokenizer = policy()
+    ids, eos = tokenizer(prompts)["input_ids"], tokenizer.eos_token_id
+    scores = TokenScores(len(ids), temperature=0.7)
+    sampling = Sampling(0.7, 100, noise(1, 0, len(ids), 9))
+    written = decode(model, ids, eos, max_new_tokens=9, sampling=sampling, watch=scores)
+    logps, entropies = scores.tables()
+    for row, (prompt, own) in enumerate(zip(ids, written, strict=True)):
+        with torch.no_grad():
+            logits = model(torch.tensor([prompt + own])).logits[0, len(prompt) - 1 : -1]
+        expected = (logits / 0.7).log_softmax(-1)
+        chosen = expected.gather(-1, torch.tensor(own)[:, None]).squeeze(-1)
+        torch.testing.assert_close(logps[row, : len(own)], chosen, atol=1e-4, rtol=1e-4)
+        entropy = -(expected.exp() * expected).sum(-1)
+        torch.testing.assert_close(entropies[row, : len(own)], entropy, atol=1e-4, rtol=1e-4)
+        assert not logps[row, len(own) :].any()
 
 
 def test_sampling_draws_from_the_top_k_only(policy: Any, prompts: list[str]) -> None:
     model, tokenizer = policy()
     ids = tokenizer(prompts)["input_ids"]
-    one = decode(model, ids, tokenizer.eos_token_id, max_new_tokens=8, sampling=Sampling(1.0, 1))
+    greedy = Sampling(1.0, 1, noise(0, 0, len(ids), 8))
+    one = decode(model, ids, tokenizer.eos_token_id, max_new_tokens=8, sampling=greedy)
     assert one == decode(model, ids, tokenizer.eos_token_id, max_new_tokens=8)
 
 
@@ -125,15 +179,6 @@ def test_lists_come_in_the_order_of_the_prompts_whatever_the_batches(
     for batch_size in (1, 3):
         assert generate_lists(model, tokenizer, prompts, 3, batch_size=batch_size) == together
     assert generate_lists(model, tokenizer, [], 3) == []
-
-
-def test_the_seed_decides(policy: Any, prompts: list[str]) -> None:
-    model, tokenizer = policy()
-    first, again, other = (
-        generate_lists(model, tokenizer, prompts, 5, SAMPLING, seed=seed) for seed in (3, 3, 4)
-    )
-    assert first == again
-    assert first != other
 
 
 def test_the_training_mode_is_left_as_it_was(policy: Any, prompts: list[str]) -> None:

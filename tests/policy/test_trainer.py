@@ -13,7 +13,7 @@ from trl import GRPOConfig, GRPOTrainer  # noqa: TID253
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.policy.backbone import save_policy
-from aigq_tasks.policy.generate import ListRules, Sampling, decode
+from aigq_tasks.policy.generate import ListRules, Sampling, decode, noise
 from aigq_tasks.policy.il_sft import train_il_sft
 from aigq_tasks.policy.parse import parse_completions
 from aigq_tasks.policy.rewards import FloatArray, RewardConfig, r_len, rouge_l
@@ -280,20 +280,21 @@ def rewards_of_lists(completion_ids: list[list[int]], **_: Any) -> list[float]:
 
 
 class _OwnRollouts(GRPOTrainer):
-    """TRL's trainer on the same rollouts: it draws them in another order of random numbers."""
+    """TRL's trainer on rollouts drawn as ours are; its loss is its own."""
 
     def rollouts_of(self, config: GrpoConfig, seed: int) -> None:
-        self.drawn = (config, torch.Generator().manual_seed(seed))
+        self.draws, self.drawn = (config, seed), 0
 
     def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any, **__: Any) -> Any:
-        config, generator = self.drawn
+        config, seed = self.draws
+        drawn = noise(seed, self.drawn, len(prompt_ids), config.max_new_tokens)
+        self.drawn += len(prompt_ids)
         written = decode(
             self.model,
             prompt_ids,
             self.processing_class.eos_token_id,
             max_new_tokens=config.max_new_tokens,
-            sampling=Sampling(config.temperature, config.top_k),
-            generator=generator,
+            sampling=Sampling(config.temperature, config.top_k, drawn),
         )
         return written, None
 
