@@ -105,8 +105,9 @@ def generate_lists(
     """One list of up to k queries per prompt, in the order of the prompts (see `ListRules`).
 
     Greedy. Prompts of similar length share a batch; equal prompts share their prefill. The same
-    model and prompts give the same lists on one machine and thread count. exactly_k suppresses the end until k queries are written; without it the model may
-    end a list earlier. A query ends after max_query_tokens at the latest, so no list is cut off.
+    model and prompts give the same lists on one machine and thread count. exactly_k suppresses the
+    end until k queries are written; without it the model may end a list earlier. A query ends
+    after max_query_tokens at the latest, so no list is cut off.
     """
     fmt = ListFormat.of(tokenizer)
     spelling = Spelling.of(model, tokenizer, fmt)
@@ -132,8 +133,8 @@ def generate(
     batch_size: int = 128,
     progress: bool = False,
 ) -> list[list[int]]:
-    """The ids that the model writes greedily for each prompt, the end included, in batches of similar
-    length. rules_of: numbers of the prompts in a batch -> the rules of that batch."""
+    """The ids that the model writes greedily for each prompt, the end included, in batches of
+    similar length. rules_of: numbers of the prompts in a batch -> the rules of that batch."""
     ids = tokenizer(list(prompts))["input_ids"] if prompts else []
     order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i))
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]

@@ -122,7 +122,7 @@ def test_the_rules_hold_for_a_model_that_knows_nothing(
     policy: Any, prompts: list[str], seed: int
 ) -> None:
     model, tokenizer = policy(seed)
-    lists = generate_lists(model, tokenizer, prompts * 4, 5, SAMPLING, seed, max_query_tokens=3)
+    lists = generate_lists(model, tokenizer, prompts, 5, max_query_tokens=3)
     for parsed in lists:
         assert parsed.valid
         assert len(parsed.queries) == 5
@@ -162,10 +162,8 @@ def test_the_end_waits_for_k_queries_unless_the_model_may_stop(
     model, tokenizer = policy(1)
     with torch.no_grad():  # a model that wants nothing but to end
         model.lm_head.weight[tokenizer.eos_token_id] *= 200
-    fixed = generate_lists(model, tokenizer, prompts, 4, SAMPLING, max_query_tokens=2)
-    free = generate_lists(
-        model, tokenizer, prompts, 4, SAMPLING, max_query_tokens=2, exactly_k=False
-    )
+    fixed = generate_lists(model, tokenizer, prompts, 4, max_query_tokens=2)
+    free = generate_lists(model, tokenizer, prompts, 4, max_query_tokens=2, exactly_k=False)
     assert all(parsed.reason != "truncated" for parsed in fixed + free)
     assert {parsed.spans.count(-1) for parsed in fixed} == {4}  # three separators and the end
     assert min(len(parsed.queries) for parsed in free) < 4
