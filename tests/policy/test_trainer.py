@@ -16,7 +16,7 @@ from aigq_tasks.policy.backbone import save_policy
 from aigq_tasks.policy.generate import ListRules, Sampling, decode, noise
 from aigq_tasks.policy.il_sft import train_il_sft
 from aigq_tasks.policy.parse import parse_completions
-from aigq_tasks.policy.rewards import FloatArray, RewardConfig, r_len, rouge_l
+from aigq_tasks.policy.rewards import CtrScorer, FloatArray, RewardConfig, r_len, rouge_l
 from aigq_tasks.policy.rollouts import ListLayout
 from aigq_tasks.policy.train import train_arguments, train_il_grpo
 from aigq_tasks.policy.trainer import ILGRPOTrainer
@@ -349,3 +349,124 @@ def test_without_parts_it_is_grpo(
     assert len(losses[0]) == 10
     assert np.std(losses[0]) > 0
     np.testing.assert_allclose(losses[0], losses[1], atol=1e-5)
+
+
+def test_a_run_that_died_goes_on_to_the_same_end(
+    warm: Any, samples: list[PolicySample], tmp_path: Path
+) -> None:
+    config = GrpoConfig(steps=4, prompts_per_step=2, generations=4, max_new_tokens=8)
+    calls = []
+
+    def dies(user_ids: Sequence[str], queries: Sequence[str]) -> FloatArray:
+        calls.append(user_ids)
+        if len(calls) == 3:
+            raise RuntimeError("killed")
+        return letters(user_ids, queries)
+
+    def run(scorer: CtrScorer, checkpoints: Path | None) -> tuple[dict[str, bytes], Any]:
+        model, tokenizer = warm()
+        layout = ListLayout(model, tokenizer, config.list_length)
+        model, history = train_il_grpo(
+            model, tokenizer, samples, layout, scorer, config, seed=1, checkpoints=checkpoints
+        )
+        return save_policy(model, tokenizer), history
+
+    whole = run(letters, None)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(dies, tmp_path / "held")
+    assert run(letters, tmp_path / "held") == whole
+    assert len(calls) == 3
+
+
+def test_prompts_that_teach_nothing_make_way_for_spare_ones(
+    warm: Any, samples: list[PolicySample]
+) -> None:
+    """Of users u0 and u1 only the first has rollouts of different reward; u2 steps in."""
+
+    def scorer(user_ids: Sequence[str], queries: Sequence[str]) -> FloatArray:
+        known = letters(user_ids, queries)
+        return np.where(np.array(user_ids) == "u1", 0.1, known)
+
+    config = GrpoConfig(
+        steps=1,
+        minibatches=1,
+        prompts_per_step=2,
+        generations=4,
+        list_length=2,
+        max_new_tokens=8,
+        reward=RewardConfig(w_rouge=0.0, w_len=0.0, w_format=0.0, w_dup=0.0),
+    )
+    seen: list[set[str]] = []
+
+    def watched(user_ids: Sequence[str], queries: Sequence[str]) -> FloatArray:
+        seen.append(set(user_ids))
+        return scorer(user_ids, queries)
+
+    model, tokenizer = warm()
+    layout = ListLayout(model, tokenizer, 2)
+    _, [step] = train_il_grpo(model, tokenizer, samples[:3], layout, watched, config, seed=1)
+    assert seen == [{"u0", "u1"}, {"u2"}]
+    assert (step["dropped_prompts"], step["refilled_prompts"]) == (1.0, 1.0)
+    seen.clear()
+    _, [step] = train_il_grpo(model, tokenizer, samples[:2], layout, watched, config, seed=1)
+    assert seen == [{"u0", "u1"}]  # no spare one: the step goes without
+    assert step["dropped_prompts"] == 1.0
+
+
+def test_both_classes_of_tokens_are_clipped_within_their_bounds(
+    warm: Any, samples: list[PolicySample]
+) -> None:
+    def clipped(certain: float, uncertain: float) -> tuple[float, float]:
+        config = GrpoConfig(
+            steps=3,
+            prompts_per_step=4,
+            generations=8,
+            max_new_tokens=8,
+            learning_rate=2e-2,
+            certain=Clip(low=certain, high=certain),
+            uncertain=Clip(low=uncertain, high=uncertain),
+        )
+        model, tokenizer = warm()
+        layout = ListLayout(model, tokenizer, config.list_length)
+        _, history = train_il_grpo(model, tokenizer, samples, layout, letters, config, seed=1)
+        assert all(step["clipped/certain"] == 0.0 for step in history[::2])  # the ratio is 1 yet
+        later = history[1::2]
+        return (
+            float(np.mean([step["clipped/certain"] for step in later])),
+            float(np.mean([step["clipped/uncertain"] for step in later])),
+        )
+
+    narrow, wide = clipped(0.01, 0.01), clipped(0.01, 1000.0)
+    assert min(narrow) > 0.0
+    assert wide[0] > 0.0
+    assert wide[1] == 0.0
+
+
+def test_the_entropy_bonus_keeps_the_policy_open(warm: Any, samples: list[PolicySample]) -> None:
+    ends = []
+    for bonus in (0.0, 0.5):
+        config = GrpoConfig(
+            steps=6,
+            prompts_per_step=4,
+            max_new_tokens=8,
+            learning_rate=5e-3,
+            entropy_bonus=bonus,
+        )
+        model, tokenizer = warm()
+        layout = ListLayout(model, tokenizer, config.list_length)
+        _, history = train_il_grpo(model, tokenizer, samples, layout, letters, config, seed=1)
+        ends.append(history[-1]["entropy"])
+        weights = [step.get("entropy_coef", 0.0) for step in history]
+        assert weights == pytest.approx([bonus * (1 - s / 12) for s in range(12)])
+    assert ends[1] > ends[0]
+
+
+def test_the_anchor_is_the_parent(warm: Any, samples: list[PolicySample]) -> None:
+    config = GrpoConfig(
+        steps=3, prompts_per_step=4, max_new_tokens=8, learning_rate=5e-3, anchor=0.1
+    )
+    model, tokenizer = warm()
+    layout = ListLayout(model, tokenizer, config.list_length)
+    _, history = train_il_grpo(model, tokenizer, samples, layout, letters, config, seed=1)
+    assert history[0]["kl"] == pytest.approx(0.0, abs=1e-6)  # nothing has moved yet
+    assert history[-1]["kl"] > 1e-4
