@@ -104,10 +104,10 @@ class RecallSettings(Section):
 
 class SampleSettings(Section):
     labels: int = Field(20, description="queries in a label list (Eq 3)")
-    history_lines: int = Field(48, description="aggregated history lines in a prompt")
+    history_lines: int = Field(36, description="aggregated history lines in a prompt")
     holdout: float = Field(0.5, description="share of a day's users kept for that day's gate")
     bootstrap_days: int = Field(7, description="days of sessions that IL-SFT sees")
-    bootstrap_samples: int = Field(2400, description="sessions that IL-SFT sees, the latest")
+    bootstrap_samples: int = Field(2000, description="sessions that IL-SFT sees, the latest")
 
 
 class PolicySettings(Section):
@@ -124,7 +124,7 @@ class ThinkSettings(Section):
     labels: int = Field(30, description="queries in a label list (Eq 4)")
     generated: int = Field(8, description="candidates that the teacher proposes per session")
     bootstrap_days: int = Field(4, description="days of sessions that IL-SFT sees, the latest")
-    bootstrap_samples: int = Field(1300, description="sessions that IL-SFT sees, the latest")
+    bootstrap_samples: int = Field(1200, description="sessions that IL-SFT sees, the latest")
     sft: SftConfig = SftConfig()
     limits: ThinkLimits = ThinkLimits()
 
@@ -134,7 +134,7 @@ class ItemTextSettings(Section):
 
     backbone: str = Field("tiny", description="tiny | smollm2-135m | a Hugging Face path")
     samples: int = Field(12_000, description="clicks on search results that it learns from")
-    sft: SftConfig = SftConfig(batch_size=32, learning_rate=3e-3)
+    sft: SftConfig = SftConfig(epochs=1.5, batch_size=32, learning_rate=3e-3)
 
 
 class GenerationSettings(Section):
