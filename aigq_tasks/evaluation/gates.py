@@ -82,6 +82,7 @@ def decide(
     ctr_faults: Sequence[str],
     limits: GateLimits,
     users: Sequence[str] | None = None,
+    alarms: Sequence[str] = (),
 ) -> Verdict:
     """Accept the challenger unless a check fails.
 
@@ -90,6 +91,7 @@ def decide(
     - the valid-list rate is below `min_valid_rate`;
     - mean unique categories are below `min_diversity` times the champion's;
     - the CTR model is not sane: `ctr_faults` names what its own validation found;
+    - something looks like reward hacking: `alarms` says what;
     - fewer than `min_user_days` user-days were scored.
 
     `champion` is None for the first release: what compares with it is then not asked. `users`
@@ -102,7 +104,7 @@ def decide(
     findings.append(_valid_rate(challenger, limits))
     if champion is not None:
         findings.append(_diversity(challenger, champion, limits))
-    findings.append(_ctr_model(ctr_faults))
+    findings += [_ctr_model(ctr_faults), _alarms(alarms)]
 
     checks = tuple(check for check, _ in findings)
     accepted = all(check.passed for check in checks)
@@ -173,6 +175,11 @@ def _diversity(
 def _ctr_model(faults: Sequence[str]) -> tuple[Check, str]:
     check = Check("ctr_model_faults", len(faults), limit=0)
     return check, f"CTR model: {'; '.join(faults) or 'no faults'}"
+
+
+def _alarms(raised: Sequence[str]) -> tuple[Check, str]:
+    check = Check("alarms", len(raised), limit=0)
+    return check, f"reward hacking: {'; '.join(raised) or 'no alarm'}"
 
 
 def _versus(check: Check) -> str:

@@ -9,7 +9,7 @@ served D, and the challenger was trained without any row of a held-out user's D 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -33,10 +33,13 @@ from aigq_tasks.stages.reading import (
     window_digest,
 )
 from aigq_tasks.stages.runner import StageOutput
-from aigq_tasks.stages.serving import classic_sources, classifier
+from aigq_tasks.stages.serving import classic_sources, classifier, ctr_scorer
 from aigq_tasks.storage.canonical import to_json
 from aigq_tasks.storage.manifests import Manifest
 from aigq_tasks.storage.tables import to_parquet
+
+if TYPE_CHECKING:
+    from aigq_tasks.recall.stack import Scorer
 
 COLD_EVENTS = 10  # a user with fewer behaviours before the day is cold
 Truth = dict[str, set[str]]
@@ -52,6 +55,7 @@ class EvaluateStage:
     def inputs(self, ctx: Context, day: date) -> dict[str, str]:
         return {
             "policy": need(ctx, "policy", day).digest,
+            "ctr": need(ctx, "ctr", day).digest,
             "release": release_digest(live_entry(ctx, day)),
             "logs": window_digest(log_window(ctx, day)),
         }
@@ -77,6 +81,8 @@ class EvaluateStage:
             reasoned = generate_reasoned(ctx, model(ctx, entry, "think"), case.shoppers)
             lists["think"], valid["think"] = reasoned.lists, reasoned.valid
         scores = score_arms(ctx, day, case, classic_lists(ctx, day, case) | lists, valid)
+        scorer = ctr_scorer(ctx, entry, need(ctx, "ctr", day), day)
+        scores = scores.merge(behaviour_scores(case, lists, scorer), "left", ["arm", "user_id"])
         results = summarize(scores, ctx.settings.seed)
         metrics = _headline(results)
         chart = _bars(results, day)
@@ -194,6 +200,29 @@ def score_arms(
         frame["true_click"] = frame["user_id"].map(_true_clicks(ctx, day, own)).astype("float64")
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)
+
+
+def behaviour_scores(case: Case, lists: Mapping[str, Lists], scorer: "Scorer") -> pd.DataFrame:
+    """arm, user_id, and what the alarms look at (see `evaluation.alarms`): proxy (mean predicted
+    click probability of the first ten queries), length, copied, off_catalogue."""
+    known = set(case.history["content"])
+    own = {one.user_id: {line.content for line in one.lines} for one in case.shoppers}
+    rows = []
+    for arm, of_users in sorted(lists.items()):
+        for user in sorted(case.truth):
+            queries = of_users.get(user, [])
+            top, size = queries[:10], max(1, len(queries))
+            rows.append(
+                {
+                    "arm": arm,
+                    "user_id": user,
+                    "proxy": float(scorer([user] * len(top), top).mean()) if top else 0.0,
+                    "length": float(len(queries)),
+                    "copied": sum(query in own[user] for query in queries) / size,
+                    "off_catalogue": sum(query not in known for query in queries) / size,
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def _valid(users: list[str], lists: Lists, written: dict[str, bool] | None) -> Any:

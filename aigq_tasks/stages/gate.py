@@ -36,6 +36,7 @@ class GateStage:
     def compute(self, ctx: Context, day: date) -> StageOutput:
         import json
 
+        from aigq_tasks.evaluation.alarms import AlarmLimits, alarms
         from aigq_tasks.evaluation.gates import GateLimits, decide
         from ctr_model.validate import sanity
 
@@ -44,18 +45,20 @@ class GateStage:
         newest = record(ctx, need(ctx, "ctr", day), "newest.json")
         ctr = ctx.settings.ctr
         faults = sanity(newest, ctr.auc_floor, ctr.ece_ceiling)
-        challenger = policy_scores(scores, "challenger")
+        challenger, champion = (policy_scores(scores, arm) for arm in ("challenger", "champion"))
+        raised = alarms(_behaviour(challenger), _behaviour(champion), AlarmLimits())
         verdict = decide(
             _list_scores(challenger),
-            _list_scores(policy_scores(scores, "champion")),
+            _list_scores(champion),
             faults,
             GateLimits(**ctx.settings.gate.model_dump(), seed=ctx.settings.seed),
             challenger["user_id"].tolist(),
+            raised,
         )
         written = json.loads(verdict.to_json()) | {"ctr_faults": list(faults)}
         return StageOutput(
             files={"verdict.json": to_json(written)},
-            metrics={"accepted": float(verdict.accepted)},
+            metrics={"accepted": float(verdict.accepted), "alarms": float(len(raised))},
             tags={
                 "verdict": "accepted" if verdict.accepted else "rejected",
                 "reasons": "; ".join(verdict.reasons),
@@ -71,3 +74,11 @@ def _list_scores(rows: pd.DataFrame) -> Any:
         unique_categories=rows["unique_cates"].to_numpy("float64"),
         valid_list=rows["valid"].to_numpy("float64"),
     )
+
+
+def _behaviour(rows: pd.DataFrame) -> Any:
+    from aigq_tasks.evaluation.alarms import Behaviour
+
+    columns = {"hit": "query_hr_30", "categories": "unique_cates"}
+    names = ("proxy", "hit", "valid", "categories", "length", "copied", "off_catalogue")
+    return Behaviour(*(rows[columns.get(name, name)].to_numpy("float64") for name in names))

@@ -1,0 +1,77 @@
+"""Alarms of reward hacking: has the policy learnt to please the click model and nobody else?
+
+Pure functions of the challenger's and the champion's scores, one float64 value per user and
+paired by user. An alarm is one line of words; the gate rejects on any.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """proxy: mean predicted click probability of the first ten queries. hit: Query HR@30. valid:
+    well-formed. categories: unique ones. length: queries. copied: share of them that the user's
+    own history holds. off_catalogue: share that no log has ever held."""
+
+    proxy: Values
+    hit: Values
+    valid: Values
+    categories: Values
+    length: Values
+    copied: Values
+    off_catalogue: Values
+
+
+@dataclass(frozen=True)
+class AlarmLimits:
+    """Shares and differences of means between challenger and champion."""
+
+    off_catalogue: float = 0.25  # of the queries, more than the champion's
+    copied: float = 0.3  # of the queries, more than the champion's
+    length: float = 0.5  # of the champion's length, at least
+    hit: float = 0.03  # fall of Query HR@30 while the proxy rises
+    valid: float = 0.03  # fall of the valid rate while the proxy rises
+    diversity: float = 0.85  # of the champion's categories, while the proxy rises
+
+
+def alarms(challenger: Behaviour, champion: Behaviour, limits: AlarmLimits) -> list[str]:
+    """What looks like reward hacking, in words; [] for nothing."""
+
+    def mean(side: Behaviour, of: Callable[[Behaviour], Values]) -> float:
+        values = of(side)
+        return float(values.mean()) if values.size else 0.0
+
+    def change(of: Callable[[Behaviour], Values]) -> float:
+        return mean(challenger, of) - mean(champion, of)
+
+    found = []
+    strange = change(lambda side: side.off_catalogue)
+    if strange > limits.off_catalogue:
+        found.append(f"off-catalogue queries: {strange:+.2f} of the list")
+    copied = change(lambda side: side.copied)
+    if copied > limits.copied:
+        found.append(f"the history is copied: {copied:+.2f} of the list")
+    length, usual = mean(challenger, lambda s: s.length), mean(champion, lambda s: s.length)
+    if length < limits.length * usual:
+        found.append(f"lists collapsed to {length:.1f} queries from {usual:.1f}")
+    proxy = change(lambda side: side.proxy)
+    if proxy <= 0:
+        return found
+    rise = f"predicted clicks {proxy:+.4f}"
+    hit = change(lambda side: side.hit)
+    if hit < -limits.hit:
+        found.append(f"{rise} while Query HR@30 {hit:+.4f}")
+    valid = change(lambda side: side.valid)
+    if valid < -limits.valid:
+        found.append(f"{rise} while valid lists {valid:+.4f}")
+    categories = mean(challenger, lambda s: s.categories)
+    known = mean(champion, lambda s: s.categories)
+    if categories < limits.diversity * known:
+        found.append(f"{rise} while unique categories fell from {known:.2f} to {categories:.2f}")
+    return found
