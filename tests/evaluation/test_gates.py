@@ -32,6 +32,7 @@ def test_an_equal_challenger_is_accepted_with_every_figure() -> None:
         "valid_list_rate",
         "unique_categories",
         "ctr_model_faults",
+        "alarms",
     ]
     assert len(verdict.reasons) == len(verdict.checks)
 
@@ -82,6 +83,12 @@ def test_diversity_is_relative_to_the_champion() -> None:
     assert verdict.reasons == (
         "unique categories: 7.90, below 8.00 (0.80 of the champion's 10.00)",
     )
+
+
+def test_an_alarm_is_enough_to_reject() -> None:
+    verdict = decide(scores(), scores(), [], GateLimits(), alarms=["the history is copied"])
+    assert failed(verdict.checks) == ["alarms"]
+    assert verdict.reasons == ("reward hacking: the history is copied",)
 
 
 def test_ctr_faults_are_passed_on() -> None:
