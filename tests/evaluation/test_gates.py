@@ -86,7 +86,7 @@ def test_diversity_is_relative_to_the_champion() -> None:
 
 
 def test_an_alarm_is_enough_to_reject() -> None:
-    verdict = decide(scores(), scores(), [], GateLimits(), alarms=["the history is copied"])
+    verdict = decide(scores(400), scores(400), [], LIMITS, alarms=["the history is copied"])
     assert failed(verdict.checks) == ["alarms"]
     assert verdict.reasons == ("reward hacking: the history is copied",)
 

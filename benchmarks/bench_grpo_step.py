@@ -1,0 +1,128 @@
+"""Time of an IL-GRPO step against one of TRL's GRPOTrainer: same model, prompts, lengths, reward.
+
+Rollouts of both have exactly TOKENS tokens. A pair of steps is timed one after the other, in
+alternating order; what counts is the ratio of each pair, for the machine is noisy.
+
+    .venv/bin/python benchmarks/bench_grpo_step.py --pairs 5
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from datasets import Dataset
+from transformers import TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from aigq_tasks.context.prompt import HistoryLine, render_prompt
+from aigq_tasks.policy.backbone import load_backbone, make_deterministic
+from aigq_tasks.policy.generate import decode
+from aigq_tasks.policy.rewards import FloatArray
+from aigq_tasks.policy.rollouts import ListLayout
+from aigq_tasks.policy.train import train_arguments
+from aigq_tasks.policy.trainer import ILGRPOTrainer
+from aigq_tasks.policy.training import GrpoConfig, PolicySample
+
+TOKENS, LINES = 40, 36
+WORDS = ["milk", "rye bread", "green tea", "eggs", "dog food", "paper towels", "pasta sauce"]
+CONFIG = GrpoConfig(steps=1, max_new_tokens=TOKENS, rollout_rules=False, list_length=10)
+
+
+def letters(user_ids: Sequence[str], queries: Sequence[str]) -> FloatArray:
+    return np.array([min(len(query), 20) / 100 for query in queries])
+
+
+def samples(count: int) -> list[PolicySample]:
+    """Prompts of about the length of the market's."""
+    return [
+        PolicySample(
+            f"u{i}",
+            render_prompt(
+                "65+ 35-49k 2 adults no kids",
+                [
+                    HistoryLine(f"{WORDS[(i + n) % 7]} {WORDS[n % 5]}", "search", n, 2, 7.0)
+                    for n in range(LINES)
+                ],
+            ),
+            WORDS,
+        )
+        for i in range(count)
+    ]
+
+
+class Ours(ILGRPOTrainer):
+    """IL-GRPO whose rollouts never end early."""
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any, **__: Any) -> Any:
+        sampling = self._sampling(len(prompt_ids))
+        written = decode(self.model, prompt_ids, -1, max_new_tokens=TOKENS, sampling=sampling)
+        return written, None
+
+
+class Steps(TrainerCallback):
+    """Seconds of every optimizer step."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        self.started = time.perf_counter()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.seconds.append(time.perf_counter() - self.started)
+
+
+def timed(ours: bool, minibatches: int) -> float:
+    """Seconds of one rollout batch with its updates, the second of two (the first warms up)."""
+    config = CONFIG.model_copy(update={"steps": 2, "minibatches": minibatches})
+    model, tokenizer = load_backbone("tiny")
+    rows = Dataset.from_list([vars(one) for one in samples(2 * config.prompts_per_step)])
+    with tempfile.TemporaryDirectory() as folder:
+        arguments: GRPOConfig = train_arguments(config, 1, Path(folder), keep=False)
+        if ours:
+            layout = ListLayout(model, tokenizer, config.list_length)
+            trainer: Any = Ours(
+                model, arguments, rows, tokenizer, [], layout=layout, scorer=letters, config=config
+            )
+        else:
+            arguments.generation_kwargs = {"min_new_tokens": TOKENS}
+            layout = ListLayout(model, tokenizer, config.list_length)
+
+            def reward(completion_ids: list[list[int]], **_: Any) -> list[float]:
+                parsed = layout.parse(completion_ids)
+                return [
+                    float(letters([], list(one.slots.queries.values())).mean())
+                    if one.slots.queries
+                    else 0.0
+                    for one in parsed
+                ]
+
+            trainer = GRPOTrainer(model, [reward], arguments, rows, None, tokenizer)
+        steps = Steps()
+        trainer.add_callback(steps)
+        trainer.train()
+    return sum(steps.seconds[minibatches:])
+
+
+def main(
+    pairs: Annotated[int, typer.Option(help="Pairs of steps.")] = 5,
+    minibatches: Annotated[int, typer.Option(help="Updates per rollout batch.")] = 2,
+    threads: Annotated[int, typer.Option(help="Torch threads.")] = 2,
+) -> None:
+    make_deterministic(1, threads)
+    ratios = []
+    for pair in range(pairs):
+        order = (True, False) if pair % 2 else (False, True)
+        seconds = {ours: timed(ours, minibatches) for ours in order}
+        ratios.append(seconds[True] / seconds[False])
+        print(f"IL-GRPO {seconds[True]:.2f} s, TRL {seconds[False]:.2f} s: {ratios[-1]:.2f}")
+    print(f"median ratio {statistics.median(ratios):.2f}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
