@@ -245,6 +245,7 @@ def test_an_ablation_trains_beside_the_releases(
     assert all(f"| {variant.name} | " in written for variant in VARIANTS)
     sft = [need(released, f"ablation-sft-{name}-5", EVE) for name in ("direct", "think")]
     assert sft[0].inputs != sft[1].inputs
+    assert released.manifests.head("ablation-sft-think-free-decoding-5", EVE) is None
     capsys.readouterr()
     ablation(released, DAY, [5], tmp_path / "ablation.md")
     titled = released.settings.samples.bootstrap_days
