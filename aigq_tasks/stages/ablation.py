@@ -32,15 +32,27 @@ METRICS = ("query_hr_10", "query_hr_30", "cate_hr_30", "sem_sim", "unique_cates"
 
 @dataclass(frozen=True)
 class Variant:
-    """base: the variant that it changes, "" if none. rows: (samples, seed) -> samples. prompt:
-    how a shopper is described when Direct's lists are written. titled: items go by their titles."""
+    """base: the variant that it changes, "" if none. rows: (samples, seed) -> samples. plain:
+    prompts are plain text. titled: items go by their titles. free: the policy of `base`, its
+    decoding not constrained to the layout."""
 
     name: str
     base: str
     think: bool
     rows: Callable[[pd.DataFrame, int], pd.DataFrame]
-    prompt: Callable[[Shopper], str] = Shopper.prompt
+    plain: bool = False
     titled: bool = False
+    free: bool = False
+
+    @property
+    def learner(self) -> str:
+        """The variant whose policy writes."""
+        return self.base if self.free else self.name
+
+    def prompt(self, shopper: Shopper) -> str:
+        """How it is told of a shopper."""
+        prompt = shopper.think_prompt() if self.think else shopper.prompt()
+        return plain_text(prompt) if self.plain else prompt
 
 
 def unchanged(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -80,23 +92,21 @@ def spelt_out(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     return rows.assign(prompt=[plain_text(prompt) for prompt in rows["prompt"]])
 
 
-def spelt(shopper: Shopper) -> str:
-    return plain_text(shopper.prompt())
-
-
 VARIANTS = (
     Variant("direct", "", False, unchanged),
     Variant("direct, unordered labels", "direct", False, unordered),
-    Variant("direct, plain-text prompt", "direct", False, spelt_out, spelt),
+    Variant("direct, plain-text prompt", "direct", False, spelt_out, plain=True),
     Variant("direct, titles for item texts", "direct", False, unchanged, titled=True),
     Variant("think", "direct", True, unchanged),
     Variant("think, unordered labels", "think", True, unordered),
+    Variant("think, plain-text prompt", "think", True, spelt_out, plain=True),
     Variant("think, without rationales", "think", True, unexplained),
+    Variant("think, free decoding", "think", True, unchanged, free=True),
 )
 
 
-def _stage_name(kind: str, variant: Variant, seed: int) -> str:
-    return f"ablation-{kind}-{variant.name.replace(', ', '-').replace(' ', '-')}-{seed}"
+def _stage_name(kind: str, name: str, seed: int) -> str:
+    return f"ablation-{kind}-{name.replace(', ', '-').replace(' ', '-')}-{seed}"
 
 
 class _TitledSamples(SamplesStage):
@@ -116,7 +126,8 @@ class _Sft(SftStage):
 
     def __init__(self, variant: Variant, seed: int) -> None:
         super().__init__(variant.think)
-        self.name, self.variant, self.seed = _stage_name("sft", variant, seed), variant, seed
+        self.name = _stage_name("sft", variant.learner, seed)
+        self.variant, self.seed = variant, seed
         if variant.titled:
             self.samples = _TitledSamples.name
 
@@ -130,8 +141,8 @@ class _Evaluate(EvaluateStage):
     needs = ("s3",)
 
     def __init__(self, variant: Variant, seed: int) -> None:
-        self.name, self.variant = _stage_name("evaluate", variant, seed), variant
-        self.sft = _stage_name("sft", variant, seed)
+        self.name, self.variant = _stage_name("evaluate", variant.name, seed), variant
+        self.sft = _stage_name("sft", variant.learner, seed)
 
     def inputs(self, ctx: Context, day: date) -> dict[str, str]:
         own = need(ctx, self.sft, ctx.settings.bootstrap_day).digest
@@ -140,10 +151,11 @@ class _Evaluate(EvaluateStage):
     def compute(self, ctx: Context, day: date) -> StageOutput:
         case = held_out_case(ctx, day, everybody=True, titled=self.variant.titled)
         policy = need(ctx, self.sft, ctx.settings.bootstrap_day)
+        prompt = self.variant.prompt
         if self.variant.think:
-            made = generate_reasoned(ctx, policy, case.shoppers)
+            made = generate_reasoned(ctx, policy, case.shoppers, prompt, not self.variant.free)
         else:
-            made = generate(ctx, policy, case.shoppers, self.variant.prompt)
+            made = generate(ctx, policy, case.shoppers, prompt)
         name = self.variant.name
         scores = score_arms(ctx, day, case, {name: made.lists}, {name: made.valid})
         return StageOutput(files={"scores.parquet": to_parquet(scores)}, metrics={})

@@ -72,25 +72,36 @@ def generate(
 
 
 def reason(
-    ctx: Context, policy: Manifest, shoppers: Sequence[Shopper]
+    ctx: Context,
+    policy: Manifest,
+    shoppers: Sequence[Shopper],
+    prompt: Callable[[Shopper], str] = Shopper.think_prompt,
+    constrained: bool = True,
 ) -> "list[tuple[Shopper, ParsedThink]]":
-    """What a stored AIGQ-Think policy writes for each shopper. One without any history is left
-    out: there is nothing to reason from."""
+    """What a stored AIGQ-Think policy writes for each shopper, constrained to the layout or not.
+    One without any history is left out: there is nothing to reason from."""
     from aigq_tasks.policy.think_generate import generate_think
 
     known = [shopper for shopper in shoppers if shopper.lines]
     written = generate_think(
         *_load(ctx, policy),
-        [shopper.think_prompt() for shopper in known],
+        [prompt(shopper) for shopper in known],
         [len(shopper.lines) for shopper in known],
         ctx.settings.think.limits,
         ctx.settings.generation.batch_size,
+        constrained=constrained,
         progress=True,
     )
     return list(zip(known, written, strict=True))
 
 
-def generate_reasoned(ctx: Context, policy: Manifest, shoppers: Sequence[Shopper]) -> Generated:
+def generate_reasoned(
+    ctx: Context,
+    policy: Manifest,
+    shoppers: Sequence[Shopper],
+    prompt: Callable[[Shopper], str] = Shopper.think_prompt,
+    constrained: bool = True,
+) -> Generated:
     """The queries of all interest points of a shopper, in the order written, as one list."""
     return _filtered(
         (
@@ -98,7 +109,7 @@ def generate_reasoned(ctx: Context, policy: Manifest, shoppers: Sequence[Shopper
             [query for point in parsed.interests.values() for query in point.queries],
             parsed.valid,
         )
-        for shopper, parsed in reason(ctx, policy, shoppers)
+        for shopper, parsed in reason(ctx, policy, shoppers, prompt, constrained)
     )
 
 

@@ -56,7 +56,7 @@ def test_every_task_is_a_command_of_aigq(dag_bag: Any) -> None:
     root = get_command(app)
     for dag in dag_bag.dags.values():
         for task in dag.tasks:
-            words = re.fullmatch(r"exec aigq ([a-z0-9 ]+) --day \{\{.*\}\}", task.bash_command)
+            words = re.fullmatch(r"exec aigq ([a-z0-9 -]+?) --day \{\{.*\}\}", task.bash_command)
             assert words, task.bash_command
             command = root
             for word in words[1].split():

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import ParamValidationError
 
-STEPS = ["history", "launch", "stack", "sessions", "direct", "think", "release"]
+STEPS = ["history", "items", "launch", "stack", "sessions", "direct", "think", "release"]
 
 
 def _with(dag: Any, **values: Any) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def _with(dag: Any, **values: Any) -> dict[str, Any]:
 
 
 def test_steps_in_order(bootstrap: Any) -> None:
-    for first, second in pairwise(STEPS[:5]):
+    for first, second in pairwise(STEPS[:6]):
         assert bootstrap.get_task(second).upstream_task_ids == {first}
     # The two variants learn side by side.
     assert bootstrap.get_task("think").upstream_task_ids == {"sessions"}

@@ -16,7 +16,8 @@ ARROWS = {
     "gate": {"evaluate"},
     "u2q": {"gate"},
     "x2q": {"ctr"},
-    "publish": {"u2q", "x2q", "market", "recall"},
+    "item_texts": {"market"},
+    "publish": {"u2q", "x2q", "item_texts", "market", "recall"},
 }
 
 
@@ -40,8 +41,9 @@ def test_the_arrows(daily: Any) -> None:
 
 def test_two_groups(daily: Any) -> None:
     groups = daily.task_group.get_task_group_dict()
-    assert set(groups["release"].children) == {"u2q", "x2q", "publish"}
-    assert set(groups["learn"].children) == ARROWS.keys() - {"u2q", "x2q", "publish"}
+    released = {"u2q", "x2q", "item_texts", "publish"}
+    assert set(groups["release"].children) == released
+    assert set(groups["learn"].children) == ARROWS.keys() - released
 
 
 def test_state_flows_from_day_to_day(daily: Any) -> None:
@@ -63,7 +65,7 @@ def test_a_run_is_for_the_day_of_its_interval(daily: Any) -> None:
             params={"day": None},
             data_interval_start=datetime(2017, 11, 6, tzinfo=UTC),
         )
-        assert command == f"exec aigq {task_id} --day 2017-11-06"
+        assert command == f"exec aigq {task_id.replace('_', '-')} --day 2017-11-06"
 
 
 def test_the_param_names_another_day(daily: Any) -> None:
