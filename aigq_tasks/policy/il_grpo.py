@@ -7,11 +7,11 @@ Whether a kind of slot has the sequence part in it is decided where its columns 
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch  # noqa: TID253  this module is tensor arithmetic and nothing else
 
 from aigq_tasks.policy.parse import STRUCTURE
+from aigq_tasks.policy.training import Clip
 
 
 def group_normalize(rewards: torch.Tensor, group_size: int, eps: float = 1e-4) -> torch.Tensor:
@@ -21,7 +21,7 @@ def group_normalize(rewards: torch.Tensor, group_size: int, eps: float = 1e-4) -
     Returns (N, S) float32. μ and σ (of a sample: n − 1, as TRL has it) are over the n rollouts of
     the group that have the slot; 0 where there is no slot and where one rollout alone has it.
     """
-    grouped = rewards.double().view(-1, group_size, rewards.size(1))
+    grouped = rewards.double().unflatten(0, (len(rewards) // group_size, group_size))
     present = ~grouped.isnan()
     count = present.sum(dim=1, keepdim=True)
     mean = grouped.nansum(dim=1, keepdim=True) / count.clamp(min=1)
@@ -118,15 +118,8 @@ def entropy_threshold(
     return torch.lerp(ordered[below], ordered[above], place - below)
 
 
-class Bounds(NamedTuple):
-    """A ratio may move within [1 − low, 1 + high] before its gradient is cut."""
-
-    low: float
-    high: float
-
-
 def clip_bounds(
-    is_uncertain: torch.Tensor, certain: Bounds, uncertain: Bounds
+    is_uncertain: torch.Tensor, certain: Clip, uncertain: Clip
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """ε_low and ε_high of every token (Eq 18), float32 of the shape of is_uncertain (bool): the
     tokens whose entropy reaches the threshold."""

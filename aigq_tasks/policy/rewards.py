@@ -236,4 +236,5 @@ def rewards_of(
 def row_means(table: FloatArray) -> FloatArray:
     """(N, S) -> (N,): the mean of what is not NaN in a row, 0 where all of it is."""
     held = (~np.isnan(table)).sum(axis=1)
-    return np.nansum(table, axis=1) / np.maximum(held, 1)
+    means: FloatArray = np.nansum(table, axis=1) / np.maximum(held, 1)
+    return means

@@ -71,13 +71,16 @@ def train_il_grpo(
         )
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(_Rollouts(trainer))
-        last = get_last_checkpoint(str(checkpoints)) if _exists(checkpoints) else None
-        trainer.train(resume_from_checkpoint=last)
+        trainer.train(resume_from_checkpoint=_last(checkpoints))
         return model, finish(trainer)
 
 
-def _exists(folder: Path | None) -> bool:
-    return folder is not None and folder.exists()
+def _last(folder: Path | None) -> str | None:
+    """The newest checkpoint in the folder, if there is one."""
+    if folder is None or not folder.exists():
+        return None
+    last: str | None = get_last_checkpoint(str(folder))  # type: ignore[no-untyped-call]
+    return last
 
 
 def train_arguments(config: GrpoConfig, seed: int, folder: Path, keep: bool) -> GRPOConfig:

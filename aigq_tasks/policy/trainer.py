@@ -112,7 +112,8 @@ class ILGRPOTrainer(GRPOTrainer):
         for name, value in found.items():
             log_metric(name, value)
         self._segments, self._rewards = [one.segments for one in rollouts], rewards
-        return rewards.whole.tolist()
+        whole: list[float | None] = rewards.whole.tolist()
+        return whole
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
         """TRL's rollouts and rewards, with advantages (B, T) in place of (B,), and is_uncertain
@@ -121,7 +122,8 @@ class ILGRPOTrainer(GRPOTrainer):
         dropped = (~kept).nonzero().squeeze(1)
         self._metric("dropped_prompts", float(len(dropped)))
         if 0 < len(dropped) <= len(self.spare) and self.accelerator.num_processes == 1:
-            fresh = [vars(self.spare.pop()) for _ in dropped for _ in range(self._group)]
+            others = [vars(self.spare.pop()) for _ in dropped]
+            fresh = [other for other in others for _ in range(self._group)]
             more, learned = self._scored_rollouts(fresh)
             rows = (dropped[:, None] * self._group + torch.arange(self._group)).flatten()
             batch = replace_rows(batch, rows, more, self._tokenizer.pad_token_id)
@@ -132,8 +134,8 @@ class ILGRPOTrainer(GRPOTrainer):
         batch["advantages"] = batch["advantages"] * own.to(batch["advantages"].device)[:, None]
         if "entropies" in batch:
             entropies, mask = batch.pop("entropies"), batch["completion_mask"]
-            everyone = (gather(pad_across_processes(table, dim=1)) for table in (entropies, mask))
-            threshold = entropy_threshold(*everyone, self.config.uncertain_quantile)
+            everyone = [gather(pad_across_processes(table, dim=1)) for table in (entropies, mask)]
+            threshold = entropy_threshold(everyone[0], everyone[1], self.config.uncertain_quantile)
             batch["is_uncertain"] = entropies >= threshold
         return batch
 
@@ -147,15 +149,15 @@ class ILGRPOTrainer(GRPOTrainer):
         return slice(start, start + count)
 
     def _metric(self, name: str, value: float) -> None:
-        self._metrics["train" if self.model.training else "eval"][name].append(value)
+        self._metrics["train"][name].append(value)
 
     def _scored_rollouts(self, inputs: list[dict[str, Any]]) -> tuple[Batch, torch.Tensor]:
         """TRL's batch with token advantages and, where TRL needed the log-probabilities, token
         entropies; and which groups of all processes teach something, (groups,) bool on CPU."""
-        self._scores = None
         batch: Batch = super()._generate_and_score_completions(inputs)
         if self._scores is not None and "old_per_token_logps" in batch:
             batch["entropies"] = self._scores.tables()[1]
+        self._scores = None  # they are of these rollouts only
         device, rewards = self.accelerator.device, self._rewards
         # A group may be spread over processes: normalise over all of them, keep the own rows.
         query, trigger, sequence, whole = (
@@ -233,9 +235,8 @@ class ILGRPOTrainer(GRPOTrainer):
             self.state.global_step, self.state.max_steps, self.config.entropy_bonus
         )
         if "is_uncertain" in inputs:
-            self.epsilon_low, self.epsilon_high = clip_bounds(
-                inputs["is_uncertain"], self.config.certain, self.config.uncertain
-            )
+            bounds = clip_bounds(inputs["is_uncertain"], self.config.certain, self.config.uncertain)
+            self.epsilon_low, self.epsilon_high = bounds  # type: ignore[assignment]  # floats there
         loss: torch.Tensor = super()._compute_loss(model, inputs)  # type: ignore[no-untyped-call]
         if "is_uncertain" in inputs:
             self._log_clipping(inputs)
@@ -312,9 +313,8 @@ class ILGRPOTrainer(GRPOTrainer):
             ).logits
         written = ids[:, last + 1 :]
         if self.config.rollout_rules:
-            prompts = [
-                row[own.bool()].tolist() for row, own in zip(ids, mask[:, : last + 1], strict=True)
-            ]
+            told, own = ids[:, : last + 1], mask[:, : last + 1].bool()
+            prompts = [row[held].tolist() for row, held in zip(told, own, strict=True)]
             logits = logits.masked_fill(~self._allowed(prompts, written), BANNED)
         logps = (logits.float() / self.temperature).log_softmax(dim=-1)
         # A metric, unless an entropy bonus needs its gradient.

@@ -4,7 +4,7 @@ Nothing heavy is imported with this module, so settings can be built from its cl
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,13 +36,11 @@ class SftConfig(BaseModel):
     max_steps: int = Field(0, description="upper bound of optimizer steps, 0 = none")
 
 
-class Clip(BaseModel):
+class Clip(NamedTuple):
     """A ratio may move within [1 − low, 1 + high] before its gradient is cut."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    low: float = Field(gt=0)
-    high: float = Field(gt=0)
+    low: Annotated[float, Field(gt=0, lt=1)]
+    high: Annotated[float, Field(gt=0)]
 
 
 class GrpoConfig(BaseModel):
@@ -72,8 +70,8 @@ class GrpoConfig(BaseModel):
     )
     sequence_weight: float = Field(0.5, description="λ of Eq 11")
     advantage_clip: float = 5.0
-    certain: Clip = Field(Clip(low=0.1, high=0.15), description="bounds of a token, Eq 18")
-    uncertain: Clip = Field(Clip(low=0.2, high=0.3), description="those of high entropy, Eq 18")
+    certain: Clip = Field(Clip(0.1, 0.15), description="bounds of a token, Eq 18")
+    uncertain: Clip = Field(Clip(0.2, 0.3), description="those of high entropy, Eq 18")
     uncertain_quantile: float = Field(0.8, ge=0, le=1, description="entropy that divides them")
     entropy_bonus: float = Field(0.003, ge=0, description="β_0 of β(s) = β_0 (1 − s/S)")
     anchor: float = Field(0.0, ge=0, description="weight of the KL divergence to the parent")

@@ -16,7 +16,7 @@ from aigq_tasks.policy.il_grpo import (
     sequence_advantages,
 )
 
-PLACES, WORDS, GROUP, STEPS = 10, 20, 8, 80
+PLACES, WORDS, GROUP, STEPS = 10, 20, 8, 20
 RIGHT = torch.arange(PLACES)
 SEGMENTS = torch.arange(PLACES).expand(GROUP, -1)  # one token per place
 

@@ -133,7 +133,7 @@ def test_json_is_canonical() -> None:
     assert text == json.dumps(parsed, sort_keys=True, separators=(",", ":"))
     assert parsed["accepted"] is False
     assert parsed["reasons"] == ["CTR model: stale"]
-    assert parsed["checks"][-1] == {
+    assert parsed["checks"][-2] == {
         "limit": 0,
         "name": "ctr_model_faults",
         "passed": False,

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aigq_tasks.policy.il_grpo import (
-    Bounds,
     clip_bounds,
     clipped_surrogate,
     entropy_threshold,
@@ -20,6 +19,7 @@ from aigq_tasks.policy.il_grpo import (
     trigger_advantages,
 )
 from aigq_tasks.policy.parse import parse_completions
+from aigq_tasks.policy.training import Clip
 
 NAN = float("nan")
 
@@ -154,7 +154,7 @@ def test_the_threshold_is_a_quantile_over_the_tokens_of_the_whole_batch() -> Non
 
 def test_uncertain_tokens_have_the_wider_bounds() -> None:
     is_uncertain = torch.tensor([[0.1, 0.42, 0.5]]) >= torch.tensor(0.42)
-    low, high = clip_bounds(is_uncertain, certain=Bounds(0.1, 0.2), uncertain=Bounds(0.3, 0.4))
+    low, high = clip_bounds(is_uncertain, certain=Clip(0.1, 0.2), uncertain=Clip(0.3, 0.4))
     torch.testing.assert_close(low, torch.tensor([[0.1, 0.3, 0.3]]))
     torch.testing.assert_close(high, torch.tensor([[0.2, 0.4, 0.4]]))
 
