@@ -208,7 +208,9 @@ def report(scores: pd.DataFrame, tokens: dict[str, float], seed: int) -> str:
         "# Ablation of IL-SFT\n\n"
         "Replayed market (simulated), the teacher of AIGQ-Think is "
         "the one named in the manifests of `think-samples`. All users of the days after the "
-        f"bootstrap, {scores['seed'].nunique()} seeds; no variant learned from these days.\n\n"
+        f"bootstrap, {scores['seed'].nunique()} seeds; no variant learned from these days. `valid` "
+        "is the share of user-days with a well-formed list whose queries may all be shown; "
+        "AIGQ-Think writes none for a shopper without a history.\n\n"
         f"{markdown([_row(variant, scores, tokens, seed) for variant in VARIANTS])}"
     )
 
