@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 import typer
 from datasets import Dataset
 from transformers import TrainerCallback
@@ -55,12 +56,35 @@ def samples(count: int) -> list[PolicySample]:
     ]
 
 
+class NoEnd:
+    """Decoding rules that ban the end alone, as TRL's min_new_tokens does."""
+
+    def __init__(self, rows: int, width: int, tokenizer: Any) -> None:
+        self.mask = torch.ones(rows, width, dtype=torch.bool)
+        self.mask[:, tokenizer.eos_token_id] = False
+
+    def allowed(self) -> torch.Tensor:
+        return self.mask
+
+    def observe(self, tokens: Sequence[int]) -> None:
+        pass
+
+    def keep(self, rows: Sequence[int]) -> None:
+        self.mask = self.mask[: len(rows)]
+
+
 class Ours(ILGRPOTrainer):
     """IL-GRPO whose rollouts never end early."""
 
     def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any, **__: Any) -> Any:
-        sampling = self._sampling(len(prompt_ids))
-        written = decode(self.model, prompt_ids, -1, max_new_tokens=TOKENS, sampling=sampling)
+        written = decode(
+            self.model,
+            prompt_ids,
+            self._tokenizer.eos_token_id,
+            max_new_tokens=TOKENS,
+            sampling=self._sampling(len(prompt_ids)),
+            rules=NoEnd(len(prompt_ids), self.model.config.vocab_size, self._tokenizer),
+        )
         return written, None
 
 
