@@ -249,15 +249,20 @@ def market_card(
 def study(
     last: LastDay,
     seeds: Seeds,
+    variants: Annotated[
+        list[str], typer.Option("--variant", help="What trains; may be repeated.")
+    ] = ["il-grpo", "grpo"],  # noqa: B006  typer copies it
     out: Annotated[Path, typer.Option(help="Where to write the report.")] = Path("study.md"),
 ) -> None:
     """Train the released days again with other seeds: does IL-GRPO help, and is it luck?
 
-    Five to ten minutes per seed on 2 cores; resumes where it stopped; releases nothing.
+    Variants: il-grpo (as the daily loop trains), grpo (one advantage per list), "il-grpo, equal
+    bounds", "il-grpo, no entropy bonus". Five to ten minutes per seed and variant on 2 cores for
+    five days; resumes where it stopped; releases nothing.
     """
     from aigq_tasks.stages.study import study as run_study
 
-    run_study(_context(), last, seeds, out)
+    run_study(_context(), last, variants, seeds, out)
 
 
 @app.command(rich_help_panel="Look")

@@ -21,7 +21,7 @@ def group_normalize(rewards: torch.Tensor, group_size: int, eps: float = 1e-4) -
     Returns (N, S) float32. μ and σ (of a sample: n − 1, as TRL has it) are over the n rollouts of
     the group that have the slot; 0 where there is no slot and where one rollout alone has it.
     """
-    grouped = rewards.double().unflatten(0, (len(rewards) // group_size, group_size))
+    grouped = rewards.double().view(len(rewards) // group_size, group_size, rewards.size(1))
     present = ~grouped.isnan()
     count = present.sum(dim=1, keepdim=True)
     mean = grouped.nansum(dim=1, keepdim=True) / count.clamp(min=1)

@@ -35,6 +35,12 @@ class Context:
         policy = self.settings.policy.model_copy(update={"seed": seed})
         return replace(self, settings=self.settings.model_copy(update={"policy": policy}))
 
+    def with_grpo(self, **changes: Any) -> "Context":
+        """The same with other settings of IL-GRPO."""
+        grpo = self.settings.policy.grpo.model_copy(update=changes)
+        policy = self.settings.policy.model_copy(update={"grpo": grpo})
+        return replace(self, settings=self.settings.model_copy(update={"policy": policy}))
+
     def code_digest(self) -> str:
         """SHA-256 (hex) over the source of both packages: which code made a release."""
         digest = hashlib.sha256()

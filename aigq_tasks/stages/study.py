@@ -1,20 +1,23 @@
 """`aigq study`: does IL-GRPO help, and is it luck? The released days again, with other seeds.
 
-For every seed: IL-SFT from the base model, then one IL-GRPO update a day, each judged on that
-day's held-out users against the IL-SFT policy it came from. Samples and click models are those of
-the released days, so the seeds differ in nothing but the training. Each step is a stage of its
-own name: the study resumes where it stopped, and no release ever refers to it. The seed of the
-settings needs no training: it is the one that was released.
+For every seed: IL-SFT from the base model, then one update a day by each of the variants, judged
+on that day's held-out users. Samples and click models are those of the released days, so the runs
+differ in nothing but the training: same prompts, same number of rollouts and updates, same
+rewards. Each step is a stage of its own name: the study resumes where it stopped, and no release
+ever refers to it. IL-GRPO with the seed of the settings needs no training: it was released.
 """
 
 from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from aigq_tasks.errors import AigqError
 from aigq_tasks.evaluation.intervals import bootstrap_mean_ci, paired_bootstrap
+from aigq_tasks.policy.training import GrpoConfig
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.evaluate import (
     EvaluateStage,
@@ -32,6 +35,20 @@ from aigq_tasks.storage.manifests import Manifest
 from aigq_tasks.storage.tables import to_parquet
 
 METRICS = ("true_click", "query_hr_10", "query_hr_30", "cate_hr_30", "unique_cates")
+KEYS = ["seed", "day", "user_id"]
+SFT = "il-sft"
+RELEASED = "il-grpo"  # the variant that the daily loop trains
+# What each variant changes in the settings `policy.grpo`.
+VARIANTS: dict[str, dict[str, Any]] = {
+    RELEASED: {},
+    "grpo": {"algorithm": "grpo"},
+    "il-grpo, equal bounds": {"uncertain": GrpoConfig().certain},
+    "il-grpo, no entropy bonus": {"entropy_bonus": 0.0},
+}
+
+
+def _stage_name(kind: str, variant: str, seed: int) -> str:
+    return f"study-{kind}-{variant.replace(', ', '-').replace(' ', '-')}-{seed}"
 
 
 class StudySft(SftStage):
@@ -45,12 +62,12 @@ class StudySft(SftStage):
 
 
 class StudyPolicy(PolicyStage):
-    """One IL-GRPO update of the study's own policy of the day before."""
+    """One update of the study's own policy of the day before."""
 
     needs = ("s3",)
 
-    def __init__(self, seed: int) -> None:
-        self.sft, self.name = StudySft(seed).name, f"study-policy-{seed}"
+    def __init__(self, variant: str, seed: int) -> None:
+        self.sft, self.name = StudySft(seed).name, _stage_name("policy", variant, seed)
 
     def inputs(self, ctx: Context, day: date) -> dict[str, str]:
         return super().inputs(ctx, day) | {"parent": self.parent(ctx, day).digest}
@@ -61,13 +78,13 @@ class StudyPolicy(PolicyStage):
 
 
 class StudyEvaluate(EvaluateStage):
-    """The seed's policy of the day and its IL-SFT policy, on the day's held-out users."""
+    """The variant's policy of the day and the IL-SFT policy, on the day's held-out users."""
 
     needs = ("s3",)
 
-    def __init__(self, seed: int) -> None:
-        self.sft, self.policy = StudySft(seed).name, StudyPolicy(seed).name
-        self.name = f"study-evaluate-{seed}"
+    def __init__(self, variant: str, seed: int) -> None:
+        self.sft, self.policy = StudySft(seed).name, StudyPolicy(variant, seed).name
+        self.name = _stage_name("evaluate", variant, seed)
 
     def inputs(self, ctx: Context, day: date) -> dict[str, str]:
         own = {arm: manifest.digest for arm, manifest in self._policies(ctx, day).items()}
@@ -86,71 +103,88 @@ class StudyEvaluate(EvaluateStage):
         }
 
 
-def study(ctx: Context, last: date, seeds: Sequence[int], out: Path) -> None:
+def study(
+    ctx: Context, last: date, variants: Sequence[str], seeds: Sequence[int], out: Path
+) -> None:
     """Run the study for the days after the bootstrap day up to `last`, and write its report.
 
-    AigqError if a day has no samples, click model or release yet."""
+    AigqError for an unknown variant, or if a day has no samples, click model or release yet."""
+    for variant in variants:
+        if variant not in VARIANTS:
+            raise AigqError(f"no variant {variant!r}: one of {', '.join(map(repr, VARIANTS))}")
     preflight(("s3",), ctx)
     first = ctx.settings.bootstrap_day + timedelta(days=1)
     days = days_between(first, last)
-    released = ctx.settings.policy.seed
-    scores = pd.concat(
-        _released(ctx, days) if seed == released else _one_seed(ctx, days, seed) for seed in seeds
-    )
-    out.write_text(report(scores, ctx.settings.seed))
+    runs = [(variant, seed) for seed in seeds for variant in variants]
+    scores = pd.concat(_run(ctx, days, variant, seed) for variant, seed in runs)
+    out.write_text(report(scores.drop_duplicates(["arm", *KEYS]), ctx.settings.seed))
     print(f"study written to {out}")
 
 
-def _released(ctx: Context, days: Sequence[date]) -> pd.DataFrame:
-    """The scores of the released days themselves; a rejected challenger counts as it was."""
-    frames = [
-        table(ctx, need(ctx, "evaluate", day), "scores").assign(
-            seed=ctx.settings.policy.seed, day=day.isoformat()
-        )
-        for day in days
-    ]
-    scores = pd.concat(frames)
-    return scores[scores["arm"].isin(["challenger", "sft"])]
+def _run(ctx: Context, days: Sequence[date], variant: str, seed: int) -> pd.DataFrame:
+    """The scores of one run: arm (the variant, SFT), user_id, seed, day and the METRICS."""
+    if (variant, seed) == (RELEASED, ctx.settings.policy.seed):
+        # A rejected challenger counts as it was.
+        frames = [table(ctx, need(ctx, "evaluate", day), "scores") for day in days]
+    else:
+        frames = _trained(ctx, days, variant, seed)
+    dated = [rows.assign(day=day.isoformat()) for rows, day in zip(frames, days, strict=True)]
+    scores = pd.concat(dated).assign(seed=seed)
+    arms = scores["arm"].map({"challenger": variant, "sft": SFT})
+    return scores.assign(arm=arms).dropna(subset=["arm"])
 
 
-def _one_seed(ctx: Context, days: Sequence[date], seed: int) -> pd.DataFrame:
-    seeded = ctx.with_seed(seed)
-    run_stage(StudySft(seed), seeded, ctx.settings.bootstrap_day)
+def _trained(ctx: Context, days: Sequence[date], variant: str, seed: int) -> list[pd.DataFrame]:
+    own = ctx.with_seed(seed).with_grpo(**VARIANTS[variant])
+    run_stage(StudySft(seed), own, ctx.settings.bootstrap_day)
     frames = []
     for day in days:
-        run_stage(StudyPolicy(seed), seeded, day)
-        judged = run_stage(StudyEvaluate(seed), seeded, day)
-        frames.append(table(seeded, judged, "scores").assign(seed=seed, day=day.isoformat()))
-    return pd.concat(frames)
+        run_stage(StudyPolicy(variant, seed), own, day)
+        judged = run_stage(StudyEvaluate(variant, seed), own, day)
+        frames.append(table(own, judged, "scores"))
+    return frames
 
 
 def report(scores: pd.DataFrame, seed: int) -> str:
-    """Markdown: per seed and for all seeds together, and per day, what IL-GRPO changed.
+    """Markdown: what each variant changed against IL-SFT and against every variant before it, per
+    seed and for all seeds together; the first variant against IL-SFT also per day.
 
-    scores: arm ("challenger", "sft"), user_id, seed, day and the METRICS. Intervals: 95%
-    bootstrap over users, all days and seeds of a user together; `seed` is the bootstrap's."""
-    groups = [(str(number), rows) for number, rows in scores.groupby("seed")]
-    by_seed = [_row("seed", name, rows, seed) for name, rows in [*groups, ("all", scores)]]
-    by_day = [_row("day", str(day), rows, seed) for day, rows in scores.groupby("day")]
+    scores: arm (the variants, SFT), user_id, seed, day and the METRICS. Intervals: 95% bootstrap
+    over users, all days and seeds of a user together; `seed` is the bootstrap's."""
+    arms = [variant for variant in VARIANTS if variant in set(scores["arm"])]
+    pairs = [(new, old) for n, new in enumerate(arms) for old in (SFT, *arms[:n])]
+    sections = [
+        f"## {new} against {old}\n\n{markdown(_by_seed(scores, new, old, seed))}"
+        for new, old in pairs
+    ]
+    by_day = [
+        _row("day", str(day), rows, arms[0], SFT, seed) for day, rows in scores.groupby("day")
+    ]
     return (
-        "# Study: IL-GRPO against the IL-SFT policy it started from\n\n"
+        "# Study: what the daily updates change\n\n"
         "Replayed market (simulated). Held-out users of each day; `true_click` is the market's "
         "own click probability of the first ten queries, which no model sees. In each cell: "
-        "IL-SFT, then the change by IL-GRPO with its 95% interval over users.\n\n"
-        f"{markdown(by_seed)}\n## By day, all seeds\n\n{markdown(by_day)}"
+        "the second arm, then the change by the first with its 95% interval over users.\n\n"
+        + "\n".join(sections)
+        + f"\n## {arms[0]} against {SFT} by day, all seeds\n\n{markdown(by_day)}"
     )
 
 
-def _row(title: str, name: str, scores: pd.DataFrame, seed: int) -> dict[str, str]:
-    keys = ["seed", "day", "user_id"]
-    after = policy_scores(scores, "challenger").sort_values(keys)
-    before = policy_scores(scores, "sft").sort_values(keys)
+def _by_seed(scores: pd.DataFrame, new: str, old: str, seed: int) -> list[dict[str, str]]:
+    groups = [(str(number), rows) for number, rows in scores.groupby("seed")]
+    return [_row("seed", name, rows, new, old, seed) for name, rows in [*groups, ("all", scores)]]
+
+
+def _row(
+    title: str, name: str, scores: pd.DataFrame, new: str, old: str, seed: int
+) -> dict[str, str]:
+    after, before = (policy_scores(scores, arm).sort_values(KEYS) for arm in (new, old))
     row = {title: name, "user-days": str(len(before))}
     for metric in METRICS:
         known = before[metric].notna().to_numpy()
         users = before.loc[known, "user_id"].tolist()
-        old, new = (a.loc[known, metric].to_numpy(np.float64) for a in (before, after))
-        level = bootstrap_mean_ci(old, users, seed=seed).mean
-        change = paired_bootstrap(new, old, users, seed=seed)
+        was, now = (a.loc[known, metric].to_numpy(np.float64) for a in (before, after))
+        level = bootstrap_mean_ci(was, users, seed=seed).mean
+        change = paired_bootstrap(now, was, users, seed=seed)
         row[metric] = f"{level:.3f} {change.mean:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
     return row

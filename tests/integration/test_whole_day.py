@@ -223,15 +223,15 @@ def test_a_study_trains_beside_the_releases(
 ) -> None:
     entries = released.ledger.entries()
     seeds = [5, released.settings.policy.seed]  # one to be trained, the one that was released
-    study(released, DAYS[-1], seeds, tmp_path / "study.md")
+    study(released, DAYS[-1], ["il-grpo"], seeds, tmp_path / "study.md")
     written = (tmp_path / "study.md").read_text()
     assert all(f"| {name} | " in written for name in (*seeds, "all"))
-    first, second = (need(released, "study-policy-5", day) for day in DAYS)
+    first, second = (need(released, "study-policy-il-grpo-5", day) for day in DAYS)
     assert first.config["seed"] == 5
     assert first.inputs["parent"] == need(released, "study-sft-5", EVE).digest
     assert second.inputs["parent"] == first.digest
     capsys.readouterr()
-    study(released, DAYS[-1], seeds, tmp_path / "study.md")
+    study(released, DAYS[-1], ["il-grpo"], seeds, tmp_path / "study.md")
     assert capsys.readouterr().out.count("up to date") == 5
     assert released.ledger.entries() == entries
 

@@ -6,7 +6,7 @@ from aigq_tasks.stages.study import METRICS, report
 def _scores(seed: int, day: str, before: list[float], after: list[float]) -> pd.DataFrame:
     """Users u0, u1, ... with the same value in every metric."""
     users = [f"u{i}" for i in range(len(before))]
-    arms = [("sft", before), ("challenger", after)]
+    arms = [("il-sft", before), ("il-grpo", after)]
     return pd.concat(
         pd.DataFrame({"arm": arm, "user_id": users, "seed": seed, "day": day})
         .assign(**dict.fromkeys(METRICS, 0.0))
@@ -24,7 +24,9 @@ def test_changes_are_paired_by_seed_day_and_user() -> None:
             _scores(2, "2017-11-07", [0.5, 0.5], [0.5, 0.5]),
         ]
     ).sample(frac=1, random_state=0)  # the order of the rows says nothing
-    lines = [line for line in report(scores, seed=0).splitlines() if line.startswith("| ")]
+    written = report(scores, seed=0)
+    assert written.count("\n## ") == 2
+    lines = [line for line in written.splitlines() if line.startswith("| ")]
     cells = {line.split(" | ")[0].removeprefix("| "): line.split(" | ")[1:3] for line in lines}
     # Both users changed alike, so every resample has the same mean: an interval of no width.
     assert cells["1"] == ["4", "0.200 +0.0500 [+0.0500, +0.0500]"]
@@ -32,3 +34,20 @@ def test_changes_are_paired_by_seed_day_and_user() -> None:
     assert cells["all"] == ["8", "0.325 +0.1000 [+0.1000, +0.1000]"]
     assert cells["2017-11-06"] == ["4", "0.300 +0.2000 [+0.2000, +0.2000]"]
     assert cells["2017-11-07"] == ["4", "0.350 +0.0000 [+0.0000, +0.0000]"]
+
+
+def test_every_variant_is_compared_with_those_before_it() -> None:
+    base = _scores(1, "2017-11-06", [0.1, 0.3], [0.4, 0.6])  # +0.3
+    other = base[base["arm"] == "il-grpo"].assign(arm="grpo", true_click=[0.2, 0.4])  # +0.1
+    parts = report(pd.concat([base, other]), seed=0).split("## ")[1:]
+    found = {
+        part.splitlines()[0]: line.split(" | ")[2]
+        for part in parts
+        for line in part.splitlines()
+        if line.startswith("| all ")
+    }
+    assert found == {
+        "il-grpo against il-sft": "0.200 +0.3000 [+0.3000, +0.3000]",
+        "grpo against il-sft": "0.200 +0.1000 [+0.1000, +0.1000]",
+        "grpo against il-grpo": "0.500 -0.2000 [-0.2000, -0.2000]",
+    }
