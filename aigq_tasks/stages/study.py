@@ -31,6 +31,7 @@ from aigq_tasks.stages.show import markdown
 from aigq_tasks.storage.manifests import Manifest
 from aigq_tasks.storage.tables import to_parquet
 
+KEYS = ["seed", "day", "user_id"]
 METRICS = ("true_click", "query_hr_10", "query_hr_30", "cate_hr_30", "unique_cates")
 
 
@@ -125,7 +126,8 @@ def _one_seed(ctx: Context, days: Sequence[date], seed: int) -> pd.DataFrame:
 
 
 def report(scores: pd.DataFrame, seed: int) -> str:
-    """Markdown: per seed and for all seeds together, and per day, what IL-GRPO changed.
+    """Markdown: per seed and for all seeds together, and per day, what IL-GRPO changed, and by
+    how much the change of the true click probability grows from day to day.
 
     scores: arm ("challenger", "sft"), user_id, seed, day and the METRICS. Intervals: 95%
     bootstrap over users, all days and seeds of a user together; `seed` is the bootstrap's."""
@@ -137,19 +139,36 @@ def report(scores: pd.DataFrame, seed: int) -> str:
         "Replayed market (simulated). Held-out users of each day; `true_click` is the market's "
         "own click probability of the first ten queries, which no model sees. In each cell: "
         "IL-SFT, then the change by IL-GRPO with its 95% interval over users.\n\n"
-        f"{markdown(by_seed)}\n## By day, all seeds\n\n{markdown(by_day)}"
+        f"{markdown(by_seed)}\n## By day, all seeds\n\n{markdown(by_day)}\n"
+        f"The change of `true_click` grows by {trend(scores, seed)} a day (least squares over all "
+        "user-days).\n"
     )
 
 
+def trend(scores: pd.DataFrame, seed: int) -> str:
+    """Slope of (true click after − before) over days, with its 95% interval over users.
+
+    The slope is the mean of (t − t̄) · change / Var(t) over user-days, t the day's number; "0.000"
+    for a single day."""
+    after, before = (_judged(scores, arm, "true_click") for arm in ("challenger", "sft"))
+    days = pd.to_datetime(before["day"]).map(pd.Timestamp.toordinal).to_numpy(np.float64)
+    change = after["true_click"].to_numpy(np.float64) - before["true_click"].to_numpy(np.float64)
+    parts = (days - days.mean()) * change / (days.var() or 1.0)
+    found = bootstrap_mean_ci(parts, before["user_id"].tolist(), seed=seed)
+    return f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+
+
+def _judged(scores: pd.DataFrame, arm: str, metric: str) -> pd.DataFrame:
+    """The arm's rows that have the metric, in an order of their own."""
+    return policy_scores(scores, arm).dropna(subset=[metric]).sort_values(KEYS)
+
+
 def _row(title: str, name: str, scores: pd.DataFrame, seed: int) -> dict[str, str]:
-    keys = ["seed", "day", "user_id"]
-    after = policy_scores(scores, "challenger").sort_values(keys)
-    before = policy_scores(scores, "sft").sort_values(keys)
-    row = {title: name, "user-days": str(len(before))}
+    row = {title: name, "user-days": str(len(policy_scores(scores, "sft")))}
     for metric in METRICS:
-        known = before[metric].notna().to_numpy()
-        users = before.loc[known, "user_id"].tolist()
-        old, new = (a.loc[known, metric].to_numpy(np.float64) for a in (before, after))
+        after, before = (_judged(scores, arm, metric) for arm in ("challenger", "sft"))
+        users = before["user_id"].tolist()
+        old, new = (rows[metric].to_numpy(np.float64) for rows in (before, after))
         level = bootstrap_mean_ci(old, users, seed=seed).mean
         change = paired_bootstrap(new, old, users, seed=seed)
         row[metric] = f"{level:.3f} {change.mean:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"

@@ -1,6 +1,6 @@
 import pandas as pd
 
-from aigq_tasks.stages.study import METRICS, report
+from aigq_tasks.stages.study import METRICS, report, trend
 
 
 def _scores(seed: int, day: str, before: list[float], after: list[float]) -> pd.DataFrame:
@@ -32,3 +32,17 @@ def test_changes_are_paired_by_seed_day_and_user() -> None:
     assert cells["all"] == ["8", "0.325 +0.1000 [+0.1000, +0.1000]"]
     assert cells["2017-11-06"] == ["4", "0.300 +0.2000 [+0.2000, +0.2000]"]
     assert cells["2017-11-07"] == ["4", "0.350 +0.0000 [+0.0000, +0.0000]"]
+
+
+def test_the_trend_is_the_slope_over_the_days() -> None:
+    # Changes of 0.1, 0.2 and 0.6 on three days, of both users: t − t̄ = -1, 0, 1 and Var(t) = 2/3,
+    # so the slope is (-0.1 + 0 + 0.6) / 3 / (2/3) = 0.25; both users alike: no width.
+    scores = pd.concat(
+        [
+            _scores(1, "2017-10-31", [0.1, 0.1], [0.2, 0.2]),
+            _scores(1, "2017-11-01", [0.1, 0.1], [0.3, 0.3]),
+            _scores(1, "2017-11-02", [0.1, 0.1], [0.7, 0.7]),
+        ]
+    )
+    assert trend(scores, seed=0) == "+0.2500 [+0.2500, +0.2500]"
+    assert trend(scores[scores["day"] == "2017-10-31"], seed=0) == "+0.0000 [+0.0000, +0.0000]"
