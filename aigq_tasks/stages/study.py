@@ -147,16 +147,13 @@ def _trained(ctx: Context, days: Sequence[date], variant: str, seed: int) -> lis
 
 def report(scores: pd.DataFrame, seed: int) -> str:
     """Markdown: what each variant changed against IL-SFT and against every variant before it, per
-    seed and for all seeds together; the first variant against IL-SFT also per day.
+    seed and for all seeds together, and how much its change of the true click probability grows
+    from day to day; the first variant against IL-SFT also per day.
 
     scores: arm (the variants, SFT), user_id, seed, day and the METRICS. Intervals: 95% bootstrap
     over users, all days and seeds of a user together; `seed` is the bootstrap's."""
     arms = [variant for variant in VARIANTS if variant in set(scores["arm"])]
     pairs = [(new, old) for n, new in enumerate(arms) for old in (SFT, *arms[:n])]
-    sections = [
-        f"## {new} against {old}\n\n{markdown(_by_seed(scores, new, old, seed))}"
-        for new, old in pairs
-    ]
     by_day = [
         _row("day", str(day), rows, arms[0], SFT, seed) for day, rows in scores.groupby("day")
     ]
@@ -165,25 +162,47 @@ def report(scores: pd.DataFrame, seed: int) -> str:
         "Replayed market (simulated). Held-out users of each day; `true_click` is the market's "
         "own click probability of the first ten queries, which no model sees. In each cell: "
         "the second arm, then the change by the first with its 95% interval over users.\n\n"
-        + "\n".join(sections)
+        + "\n".join(_section(scores, new, old, seed) for new, old in pairs)
         + f"\n## {arms[0]} against {SFT} by day, all seeds\n\n{markdown(by_day)}"
     )
 
 
-def _by_seed(scores: pd.DataFrame, new: str, old: str, seed: int) -> list[dict[str, str]]:
+def _section(scores: pd.DataFrame, new: str, old: str, seed: int) -> str:
     groups = [(str(number), rows) for number, rows in scores.groupby("seed")]
-    return [_row("seed", name, rows, new, old, seed) for name, rows in [*groups, ("all", scores)]]
+    rows = [_row("seed", name, own, new, old, seed) for name, own in [*groups, ("all", scores)]]
+    return (
+        f"## {new} against {old}\n\n{markdown(rows)}\n"
+        f"The change of `true_click` grows by {trend(scores, new, old, seed)} a day (least "
+        "squares over all user-days).\n"
+    )
+
+
+def trend(scores: pd.DataFrame, new: str, old: str, seed: int) -> str:
+    """Slope of (true click of new − of old) over days, with its 95% interval over users.
+
+    The slope is the mean of (t − t̄) · change / Var(t) over user-days, t the day's number; 0 for a
+    single day."""
+    after, before = (_judged(scores, arm, "true_click") for arm in (new, old))
+    days = pd.to_datetime(before["day"]).map(pd.Timestamp.toordinal).to_numpy(np.float64)
+    change = after["true_click"].to_numpy(np.float64) - before["true_click"].to_numpy(np.float64)
+    parts = (days - days.mean()) * change / (days.var() or 1.0)
+    found = bootstrap_mean_ci(parts, before["user_id"].tolist(), seed=seed)
+    return f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+
+
+def _judged(scores: pd.DataFrame, arm: str, metric: str) -> pd.DataFrame:
+    """The arm's rows that have the metric, in an order of their own."""
+    return policy_scores(scores, arm).dropna(subset=[metric]).sort_values(KEYS)
 
 
 def _row(
     title: str, name: str, scores: pd.DataFrame, new: str, old: str, seed: int
 ) -> dict[str, str]:
-    after, before = (policy_scores(scores, arm).sort_values(KEYS) for arm in (new, old))
-    row = {title: name, "user-days": str(len(before))}
+    row = {title: name, "user-days": str(len(policy_scores(scores, old)))}
     for metric in METRICS:
-        known = before[metric].notna().to_numpy()
-        users = before.loc[known, "user_id"].tolist()
-        was, now = (a.loc[known, metric].to_numpy(np.float64) for a in (before, after))
+        after, before = (_judged(scores, arm, metric) for arm in (new, old))
+        users = before["user_id"].tolist()
+        was, now = (rows[metric].to_numpy(np.float64) for rows in (before, after))
         level = bootstrap_mean_ci(was, users, seed=seed).mean
         change = paired_bootstrap(now, was, users, seed=seed)
         row[metric] = f"{level:.3f} {change.mean:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"

@@ -1,6 +1,6 @@
 import pandas as pd
 
-from aigq_tasks.stages.study import METRICS, report
+from aigq_tasks.stages.study import METRICS, report, trend
 
 
 def _scores(seed: int, day: str, before: list[float], after: list[float]) -> pd.DataFrame:
@@ -51,3 +51,20 @@ def test_every_variant_is_compared_with_those_before_it() -> None:
         "grpo against il-sft": "0.200 +0.1000 [+0.1000, +0.1000]",
         "grpo against il-grpo": "0.500 -0.2000 [-0.2000, -0.2000]",
     }
+
+
+def test_the_trend_is_the_slope_over_the_days() -> None:
+    # Changes of 0.1, 0.2 and 0.6 on three days, of both users: t − t̄ = -1, 0, 1 and Var(t) = 2/3,
+    # so the slope is (-0.1 + 0 + 0.6) / 3 / (2/3) = 0.25; both users alike: no width.
+    scores = pd.concat(
+        [
+            _scores(1, "2017-10-31", [0.1, 0.1], [0.2, 0.2]),
+            _scores(1, "2017-11-01", [0.1, 0.1], [0.3, 0.3]),
+            _scores(1, "2017-11-02", [0.1, 0.1], [0.7, 0.7]),
+        ]
+    )
+    assert trend(scores, "il-grpo", "il-sft", seed=0) == "+0.2500 [+0.2500, +0.2500]"
+    assert (
+        trend(scores[scores["day"] == "2017-10-31"], "il-grpo", "il-sft", seed=0)
+        == "+0.0000 [+0.0000, +0.0000]"
+    )
