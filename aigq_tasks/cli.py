@@ -1,8 +1,8 @@
 """`aigq`: every stage of the daily loop as a command, and what runs and shows the loop.
 
 A stage works alone: it reads what earlier stages stored, and a second run with the same inputs
-does nothing. Anything a user can mend is one line on stderr and exit code 1; a day that the log
-source does not cover exits with 99.
+does nothing. Anything a user can mend is one line on stderr and exit code 1; a day for which a
+stage has nothing to do exits with 99.
 """
 
 import os
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aigq_tasks.errors import AigqError, OutsideTheLog
+from aigq_tasks.errors import AigqError, NothingToDo
 
 if TYPE_CHECKING:
     from aigq_tasks.stages.context import Context
@@ -25,6 +25,8 @@ STAGES = (
     "recall",
     "samples",
     "policy",
+    "think-samples",
+    "think-policy",
     "evaluate",
     "gate",
     "u2q",
@@ -32,7 +34,7 @@ STAGES = (
     "item-texts",
     "publish",
 )
-OUTSIDE_THE_LOG = 99
+NOTHING_TO_DO = 99
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -114,6 +116,25 @@ def policy(day: Day) -> None:
     from aigq_tasks.stages.policy import PolicyStage
 
     _run(PolicyStage(), day)
+
+
+@app.command("think-samples", rich_help_panel="Daily stages")
+def think_samples(day: Day) -> None:
+    """On the days that renew AIGQ-Think: the day's users as reasoned targets."""
+    from aigq_tasks.stages.policy import require_think_due
+    from aigq_tasks.stages.think_samples import ThinkSamplesStage
+
+    require_think_due(_context(), day)
+    _run(ThinkSamplesStage(), day)
+
+
+@app.command("think-policy", rich_help_panel="Daily stages")
+def think_policy(day: Day) -> None:
+    """On the days that renew AIGQ-Think: continue its IL-GRPO from the parent's policy."""
+    from aigq_tasks.stages.policy import PolicyStage, require_think_due
+
+    require_think_due(_context(), day)
+    _run(PolicyStage(think=True), day)
 
 
 @app.command(rich_help_panel="Daily stages")
@@ -339,9 +360,9 @@ def main() -> None:
     command: Callable[[], Any] = app
     try:
         command()
-    except OutsideTheLog as error:
+    except NothingToDo as error:
         print(f"aigq: {error}", file=sys.stderr)
-        sys.exit(OUTSIDE_THE_LOG)
+        sys.exit(NOTHING_TO_DO)
     except AigqError as error:
         print(f"aigq: {error}", file=sys.stderr)
         sys.exit(1)

@@ -5,5 +5,9 @@ class AigqError(Exception):
     """Something the user can mend. The CLI prints it as one line and exits with code 1."""
 
 
-class OutsideTheLog(AigqError):  # noqa: N818 - a fact about the day, not a fault
-    """The log source does not cover the day. Exit code 99: the scheduler skips such a day."""
+class NothingToDo(AigqError):  # noqa: N818 - a fact about the day, not a fault
+    """The stage has nothing to do for the day. Exit code 99: the scheduler skips it."""
+
+
+class OutsideTheLog(NothingToDo):
+    """The log source does not cover the day."""

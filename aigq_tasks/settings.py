@@ -126,6 +126,8 @@ class ThinkSettings(Section):
     bootstrap_days: int = Field(4, description="days of sessions that IL-SFT sees, the latest")
     bootstrap_samples: int = Field(1200, description="sessions that IL-SFT sees, the latest")
     sft: SftConfig = SftConfig()
+    update_days: int = Field(5, ge=1, description="days from one IL-GRPO update to the next")
+    grpo: GrpoConfig = GrpoConfig(steps=6, list_length=24, max_new_tokens=256)
     limits: ThinkLimits = ThinkLimits()
 
 

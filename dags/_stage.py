@@ -10,7 +10,7 @@ from typing import Any
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import Param
 
-OUTSIDE_THE_LOG = 99  # exit code of a stage whose day the log source does not cover: skipped
+NOTHING_TO_DO = 99  # exit code of a stage that has nothing to do for the day: skipped
 
 
 def stage(name: str, *, command: str, day: str, **options: Any) -> BashOperator:
@@ -20,7 +20,7 @@ def stage(name: str, *, command: str, day: str, **options: Any) -> BashOperator:
         bash_command=f"exec aigq {command} --day {{{{ {day} }}}}",
         env={"AIGQ_WHO": "airflow {{ run_id }}", "AIGQ_WHY": "{{ params.reason }}"},
         append_env=True,
-        skip_on_exit_code=OUTSIDE_THE_LOG,
+        skip_on_exit_code=NOTHING_TO_DO,
         do_xcom_push=False,
         retries=2,
         retry_delay=timedelta(seconds=10),

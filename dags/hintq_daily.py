@@ -6,6 +6,7 @@ from _stage import reason, stage
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TaskGroup
 
 DAY = "params.day or (data_interval_start | ds)"
+UNLESS_FAILED = "none_failed_min_one_success"
 RELEASE = Asset("aigq://release", group="aigq")
 
 with DAG(
@@ -23,7 +24,8 @@ with DAG(
     doc_md=__doc__
     + """
 * **learn:** `market` → `ctr`, `recall`, `samples` → `policy` → `evaluate` → `gate`: a candidate
-  is trained and judged.
+  is trained and judged. `think_samples` → `think_policy`: on every fifth day (setting
+  `think.update_days`) a candidate of AIGQ-Think too; on the others they are skipped.
 * **release:** `u2q` → `publish`: its queries are cached, and one ledger entry makes it live, or
   records why not. `x2q`: AIGQ-Think reasons over the day's users; what leads to what becomes an
   index of the release. `item_texts`: what shoppers call the items that are new in the log.
@@ -52,7 +54,10 @@ with DAG(
         recall = stage("recall", command="recall", day=DAY)
         samples = stage("samples", command="samples", day=DAY)
         policy = stage("policy", command="policy", day=DAY, depends_on_past=True)
-        evaluate = stage("evaluate", command="evaluate", day=DAY)
+        think_samples = stage("think_samples", command="think-samples", day=DAY)
+        think_policy = stage("think_policy", command="think-policy", day=DAY)
+        # AIGQ-Think's two are skipped on most days.
+        evaluate = stage("evaluate", command="evaluate", day=DAY, trigger_rule=UNLESS_FAILED)
         gate = stage("gate", command="gate", day=DAY)
     with TaskGroup("release", prefix_group_id=False, tooltip="Cache the queries and go live"):
         u2q = stage("u2q", command="u2q", day=DAY)
@@ -64,7 +69,9 @@ with DAG(
 
     market >> [ctr, recall, samples]
     [ctr, samples] >> policy
-    policy >> evaluate >> gate >> u2q >> publish
+    market >> think_samples
+    [ctr, think_samples] >> think_policy
+    [policy, think_policy] >> evaluate >> gate >> u2q >> publish
     ctr >> x2q
     market >> item_texts
     [recall, x2q, item_texts] >> publish

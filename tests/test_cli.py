@@ -110,6 +110,16 @@ def test_errors_become_exit_codes(
     assert capsys.readouterr().err == f"aigq: {error}\n"
 
 
+@pytest.mark.parametrize("stage", ["think-samples", "think-policy"])
+def test_think_is_renewed_every_so_many_days(stage: str, tmp_path: Path) -> None:
+    result = aigq(stage, "--day", "2017-11-08", folder=tmp_path)
+    assert result.returncode == 99  # the scheduler skips it
+    assert result.stderr == (
+        "aigq: AIGQ-Think is not renewed on 2017-11-08: every 5 days from 2017-11-05 on "
+        "(think.update_days)\n"
+    )
+
+
 def test_a_fault_of_the_program_is_not_dressed_up(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise ZeroDivisionError

@@ -19,6 +19,7 @@ from aigq_tasks.logs.behaviours import hint_clicks
 from aigq_tasks.samples.holdout import held_out
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.generation import generate, generate_reasoned, generation_config, shoppers_at
+from aigq_tasks.stages.policy import think_is_due
 from aigq_tasks.stages.reading import (
     BEHAVIOUR_TABLES,
     live_entry,
@@ -41,6 +42,7 @@ from aigq_tasks.storage.tables import to_parquet
 if TYPE_CHECKING:
     from aigq_tasks.recall.stack import Scorer
 
+THINK_CHALLENGER = "think challenger"  # the arm; the one that serves is "think"
 COLD_EVENTS = 10  # a user with fewer behaviours before the day is cold
 Truth = dict[str, set[str]]
 Lists = dict[str, list[str]]
@@ -53,9 +55,8 @@ class EvaluateStage:
     needs: tuple[str, ...] = ("s3", "mlflow")
 
     def inputs(self, ctx: Context, day: date) -> dict[str, str]:
-        return {
-            "policy": need(ctx, "policy", day).digest,
-            "ctr": need(ctx, "ctr", day).digest,
+        policies = ("policy", "think-policy") if think_is_due(ctx, day) else ("policy",)
+        return {stage: need(ctx, stage, day).digest for stage in (*policies, "ctr")} | {
             "release": release_digest(live_entry(ctx, day)),
             "logs": window_digest(log_window(ctx, day)),
         }
@@ -77,9 +78,12 @@ class EvaluateStage:
             "sft": model(ctx, entry, "sft"),
         }
         lists, valid = policy_lists(ctx, policies, case)
-        if "think" in entry.models:
-            reasoned = generate_reasoned(ctx, model(ctx, entry, "think"), case.shoppers)
-            lists["think"], valid["think"] = reasoned.lists, reasoned.valid
+        reasoners = {"think": model(ctx, entry, "think")}
+        if think_is_due(ctx, day):
+            reasoners[THINK_CHALLENGER] = need(ctx, "think-policy", day)
+        for arm, policy in reasoners.items():
+            reasoned = generate_reasoned(ctx, policy, case.shoppers)
+            lists[arm], valid[arm] = reasoned.lists, reasoned.valid
         scores = score_arms(ctx, day, case, classic_lists(ctx, day, case) | lists, valid)
         scorer = ctr_scorer(ctx, entry, need(ctx, "ctr", day), day)
         scores = scores.merge(behaviour_scores(case, lists, scorer), "left", ["arm", "user_id"])

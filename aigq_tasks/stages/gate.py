@@ -1,12 +1,16 @@
-"""Stage `gate`: may the challenger and the day's click model go live?"""
+"""Stage `gate`: may the challengers and the day's click model go live?"""
 
+import json
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
 import pandas as pd
 
+from aigq_tasks.evaluation.alarms import AlarmLimits, Behaviour, alarms
+from aigq_tasks.evaluation.gates import GateLimits, ListScores, Verdict, decide
 from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.evaluate import evaluated, policy_scores
+from aigq_tasks.stages.evaluate import THINK_CHALLENGER, evaluated, policy_scores
 from aigq_tasks.stages.reading import need, record
 from aigq_tasks.stages.runner import StageOutput
 from aigq_tasks.storage.canonical import to_json
@@ -34,10 +38,6 @@ class GateStage:
         }
 
     def compute(self, ctx: Context, day: date) -> StageOutput:
-        import json
-
-        from aigq_tasks.evaluation.alarms import AlarmLimits, alarms
-        from aigq_tasks.evaluation.gates import GateLimits, decide
         from ctr_model.validate import sanity
 
         _, scores = evaluated(ctx, day)
@@ -45,30 +45,50 @@ class GateStage:
         newest = record(ctx, need(ctx, "ctr", day), "newest.json")
         ctr = ctx.settings.ctr
         faults = sanity(newest, ctr.auc_floor, ctr.ece_ceiling)
-        challenger, champion = (policy_scores(scores, arm) for arm in ("challenger", "champion"))
-        raised = alarms(_behaviour(challenger), _behaviour(champion), AlarmLimits())
-        verdict = decide(
-            _list_scores(challenger),
-            _list_scores(champion),
-            faults,
-            GateLimits(**ctx.settings.gate.model_dump(), seed=ctx.settings.seed),
-            challenger["user_id"].tolist(),
-            raised,
-        )
-        written = json.loads(verdict.to_json()) | {"ctr_faults": list(faults)}
-        return StageOutput(
-            files={"verdict.json": to_json(written)},
-            metrics={"accepted": float(verdict.accepted), "alarms": float(len(raised))},
-            tags={
-                "verdict": "accepted" if verdict.accepted else "rejected",
-                "reasons": "; ".join(verdict.reasons),
-            },
-        )
+        limits = GateLimits(**ctx.settings.gate.model_dump(), seed=ctx.settings.seed)
+        direct = _decide(scores, "challenger", "champion", faults, limits)
+        verdicts = {"": direct}
+        if THINK_CHALLENGER in set(scores["arm"]):
+            # What has nothing to reason from is left out: neither arm writes for it.
+            known = scores[scores["user_id"].isin(_written_for(scores, "think"))]
+            verdicts["think_"] = _decide(known, THINK_CHALLENGER, "think", faults, limits)
+        written = _record(direct) | {"ctr_faults": list(faults)}
+        metrics: dict[str, float | str] = {}
+        tags = {}
+        for prefix, verdict in verdicts.items():
+            metrics[f"{prefix}accepted"] = float(verdict.accepted)
+            tags[f"{prefix}verdict"] = "accepted" if verdict.accepted else "rejected"
+            tags[f"{prefix}reasons"] = "; ".join(verdict.reasons)
+        if "think_" in verdicts:
+            written["think"] = _record(verdicts["think_"])
+        return StageOutput(files={"verdict.json": to_json(written)}, metrics=metrics, tags=tags)
 
 
-def _list_scores(rows: pd.DataFrame) -> Any:
-    from aigq_tasks.evaluation.gates import ListScores
+def _decide(
+    scores: pd.DataFrame,
+    challenger: str,
+    champion: str,
+    faults: Sequence[str],
+    limits: GateLimits,
+) -> Verdict:
+    new, old = (policy_scores(scores, arm) for arm in (challenger, champion))
+    raised = alarms(_behaviour(new), _behaviour(old), AlarmLimits())
+    users = new["user_id"].tolist()
+    return decide(_list_scores(new), _list_scores(old), faults, limits, users, raised)
 
+
+def _written_for(scores: pd.DataFrame, arm: str) -> "pd.Series[str]":
+    """Users for whom the arm wrote anything."""
+    own = scores[scores["arm"] == arm]
+    return own.loc[own["length"] > 0, "user_id"]
+
+
+def _record(verdict: Verdict) -> dict[str, Any]:
+    written: dict[str, Any] = json.loads(verdict.to_json())
+    return written
+
+
+def _list_scores(rows: pd.DataFrame) -> ListScores:
     return ListScores(
         query_hit=rows["query_hr_30"].to_numpy("float64"),
         unique_categories=rows["unique_cates"].to_numpy("float64"),
@@ -76,9 +96,7 @@ def _list_scores(rows: pd.DataFrame) -> Any:
     )
 
 
-def _behaviour(rows: pd.DataFrame) -> Any:
-    from aigq_tasks.evaluation.alarms import Behaviour
-
+def _behaviour(rows: pd.DataFrame) -> Behaviour:
     columns = {"hit": "query_hr_30", "categories": "unique_cates"}
     names = ("proxy", "hit", "valid", "categories", "length", "copied", "off_catalogue")
     return Behaviour(*(rows[columns.get(name, name)].to_numpy("float64") for name in names))

@@ -6,6 +6,7 @@ from datetime import date
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.stages.context import Context
+from aigq_tasks.stages.policy import think_is_due
 from aigq_tasks.stages.reading import live_entry, need, record
 from aigq_tasks.stages.release import publish_release
 from aigq_tasks.stages.runner import preflight
@@ -23,22 +24,26 @@ DAILY_STAGES = (
     "x2q",
     "item-texts",
 )
+THINK_STAGES = ("think-samples", "think-policy")  # of the days that renew AIGQ-Think
 
 
 def publish(ctx: Context, day: date) -> Entry:
     """Load the day's u2q and x2q and append the day's release to the ledger.
 
-    A rejected challenger leaves the parent's policy in place; an insane click model leaves the
-    parent's click model. Run again: nothing happens.
+    A rejected challenger of either variant leaves the parent's policy in place; an insane click
+    model leaves the parent's click model. Run again: nothing happens.
     """
     preflight(("s3", "valkey"), ctx)
-    manifests = {stage: need(ctx, stage, day) for stage in DAILY_STAGES}
+    stages = DAILY_STAGES + (THINK_STAGES if think_is_due(ctx, day) else ())
+    manifests = {stage: need(ctx, stage, day) for stage in stages}
     verdict = record(ctx, manifests["gate"], "verdict.json")
     parent = live_entry(ctx, day)
     models = dict(parent.models)
     models |= {stage: manifests[stage].digest for stage in ("recall", "u2q", "x2q", "item-texts")}
     if verdict["accepted"]:
         models["direct"] = manifests["policy"].digest
+    if verdict.get("think", {}).get("accepted"):
+        models["think"] = manifests["think-policy"].digest
     if not verdict["ctr_faults"]:
         models["ctr"] = manifests["ctr"].digest
     entry = Entry(

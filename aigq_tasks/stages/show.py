@@ -75,14 +75,15 @@ def pooled_rows(ctx: Context) -> list[dict[str, str]]:
             if entry.verdict != "bootstrap"
         ]
     ).sort_values(["arm", "day", "user_id"])
-    sft = scores[scores["arm"] == "sft"]
+    sft = scores[scores["arm"] == "sft"].set_index(["day", "user_id"])["query_hr_30"]
     rows = []
     for arm, own in scores.groupby("arm"):
         row = {"arm": str(arm), "user-days": str(len(own))}
         for metric in POOLED:
             row[metric] = _interval(own[own[metric].notna()], metric, ctx.settings.seed)
         difference = paired_bootstrap(
-            sft["query_hr_30"].to_numpy(np.float64),
+            # An arm may lack days: AIGQ-Think's challenger is not trained on every one.
+            sft.loc[pd.MultiIndex.from_frame(own[["day", "user_id"]])].to_numpy(np.float64),
             own["query_hr_30"].to_numpy(np.float64),
             own["user_id"].tolist(),
             seed=ctx.settings.seed,

@@ -67,6 +67,7 @@ class StudyPolicy(PolicyStage):
     needs = ("s3",)
 
     def __init__(self, variant: str, seed: int) -> None:
+        super().__init__()
         self.sft, self.name = StudySft(seed).name, _stage_name("policy", variant, seed)
 
     def inputs(self, ctx: Context, day: date) -> dict[str, str]:

@@ -27,13 +27,13 @@ from aigq_tasks.stages.gate import GateStage
 from aigq_tasks.stages.item_text import ItemTextsStage
 from aigq_tasks.stages.market import MarketStage
 from aigq_tasks.stages.policy import PolicyStage
-from aigq_tasks.stages.publish import DAILY_STAGES, publish
+from aigq_tasks.stages.publish import DAILY_STAGES, THINK_STAGES, publish
 from aigq_tasks.stages.reading import need, record, table
 from aigq_tasks.stages.recall import RecallStage
 from aigq_tasks.stages.release import index_version
 from aigq_tasks.stages.runner import Stage, run_stage
 from aigq_tasks.stages.samples import SamplesStage
-from aigq_tasks.stages.show import hints_of, print_lookup, report_rows
+from aigq_tasks.stages.show import hints_of, print_lookup, print_report, report_rows
 from aigq_tasks.stages.study import study
 from aigq_tasks.stages.think_samples import ThinkSamplesStage
 from aigq_tasks.stages.u2q import U2qStage
@@ -51,6 +51,8 @@ STAGES: tuple[Stage, ...] = (
     RecallStage(),
     SamplesStage(),
     PolicyStage(),
+    ThinkSamplesStage(),
+    PolicyStage(think=True),
     EvaluateStage(),
     GateStage(),
     U2qStage(),
@@ -81,11 +83,21 @@ SMALLEST = {
     "AIGQ_THINK__LIMITS__QUERY_TOKENS": "6",
     "AIGQ_POLICY__GRPO__STEPS": "2",
     "AIGQ_POLICY__GRPO__PROMPTS_PER_STEP": "2",
+    "AIGQ_THINK__GRPO__STEPS": "2",
+    "AIGQ_THINK__GRPO__PROMPTS_PER_STEP": "2",
+    "AIGQ_THINK__GRPO__LIST_LENGTH": "6",
+    "AIGQ_THINK__GRPO__MAX_NEW_TOKENS": "80",
+    "AIGQ_THINK__UPDATE_DAYS": "2",
 }
 
 
+def stages_of(day: date) -> list[Stage]:
+    """AIGQ-Think is renewed on the second day."""
+    return [stage for stage in STAGES if day == DAYS[1] or stage.name not in THINK_STAGES]
+
+
 def run_day(ctx: Context, day: date) -> dict[str, Manifest]:
-    return {stage.name: run_stage(stage, ctx, day) for stage in STAGES}
+    return {stage.name: run_stage(stage, ctx, day) for stage in stages_of(day)}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -153,6 +165,20 @@ def test_the_day_is_released(released: Context) -> None:
     assert last.models["item-texts"] == need(released, "item-texts", DAY).digest
 
 
+def test_think_is_renewed_on_its_day(released: Context) -> None:
+    before, after = released.ledger.entries()[3:]
+    verdicts = [record(released, need(released, "gate", day), "verdict.json") for day in DAYS]
+    assert ["think" in verdict for verdict in verdicts] == [False, True]
+    assert set(after.manifests) == {*DAILY_STAGES, *THINK_STAGES}
+    trained = need(released, "think-policy", DAYS[1])
+    accepted = verdicts[1]["think"]["accepted"]
+    assert after.models["think"] == (trained.digest if accepted else before.models["think"])
+    assert trained.metrics["valid_lists"] > 0
+    assert need(released, "think-sft", EVE).outputs["model.safetensors"].digest != (
+        trained.outputs["model.safetensors"].digest
+    )
+
+
 def test_an_item_keeps_its_text(released: Context) -> None:
     days = (EVE, *DAYS)
     texts = [table(released, need(released, "item-texts", day), "item_texts") for day in days]
@@ -186,7 +212,13 @@ def test_what_is_released_can_be_served(
     ranked = hints_of(released, entry, users.iloc[0], DAYS[-1] + timedelta(days=1))
     assert ranked["rank"].tolist() == list(range(1, len(ranked) + 1))
     assert ranked["rank_score"].is_monotonic_decreasing
+
+
+def test_the_report_has_every_arm(released: Context, tmp_path: Path) -> None:
     assert [row["release"] for row in report_rows(released)] == ["4", "5"]
+    print_report(released, tmp_path / "report.md")
+    written = (tmp_path / "report.md").read_text()
+    assert all(f"\n| {arm} | " in written for arm in ("challenger", "think", "think challenger"))
 
 
 def test_a_second_run_changes_nothing(
@@ -204,7 +236,7 @@ def test_a_second_run_changes_nothing(
 def test_a_backfill_gives_what_single_days_give(released: Context, backfilled: Context) -> None:
     """Airflow, other servers, an empty bucket: the same bytes, trained policies included."""
     for day in DAYS:
-        for stage in DAILY_STAGES:
+        for stage in (one.name for one in stages_of(day)):
             single = need(released, stage, day).to_bytes()
             assert need(backfilled, stage, day).to_bytes() == single, (stage, day)
     folded = [replace(entry, who="", why="") for entry in backfilled.ledger.entries()]
