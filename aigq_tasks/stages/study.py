@@ -4,7 +4,8 @@ For every seed: IL-SFT from the base model, then one update a day by each of the
 on that day's held-out users. Samples and click models are those of the released days, so the runs
 differ in nothing but the training: same prompts, same number of rollouts and updates, same
 rewards. Each step is a stage of its own name: the study resumes where it stopped, and no release
-ever refers to it. IL-GRPO with the seed of the settings needs no training: it was released.
+ever refers to it. IL-SFT and IL-GRPO with the seed of the settings need no training: they were
+released.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,15 @@ from aigq_tasks.stages.evaluate import (
     score_arms,
 )
 from aigq_tasks.stages.policy import PolicyStage
-from aigq_tasks.stages.reading import days_between, need, table
+from aigq_tasks.stages.reading import (
+    days_between,
+    live_entry,
+    log_window,
+    need,
+    release_digest,
+    table,
+    window_digest,
+)
 from aigq_tasks.stages.runner import StageOutput, preflight, run_stage
 from aigq_tasks.stages.sft import SftStage
 from aigq_tasks.stages.show import markdown
@@ -37,14 +46,14 @@ from aigq_tasks.storage.tables import to_parquet
 METRICS = ("true_click", "query_hr_10", "query_hr_30", "cate_hr_30", "unique_cates")
 KEYS = ["seed", "day", "user_id"]
 SFT = "il-sft"
-RELEASED = "il-grpo"  # the variant that the daily loop trains
-# What each variant changes in the settings `policy.grpo`.
+# What each variant changes in the settings `policy.grpo`; the first is what the daily loop trains.
 VARIANTS: dict[str, dict[str, Any]] = {
-    RELEASED: {},
+    "il-grpo": {},
     "grpo": {"algorithm": "grpo"},
     "il-grpo, equal bounds": {"uncertain": GrpoConfig().certain},
     "il-grpo, no entropy bonus": {"entropy_bonus": 0.0},
 }
+RELEASED = {SFT: "sft", "il-grpo": "challenger"}  # arms of a released day's own evaluation
 
 
 def _stage_name(kind: str, variant: str, seed: int) -> str:
@@ -79,29 +88,30 @@ class StudyPolicy(PolicyStage):
 
 
 class StudyEvaluate(EvaluateStage):
-    """The variant's policy of the day and the IL-SFT policy, on the day's held-out users."""
+    """One arm on the day's held-out users: a variant's policy of the day, or the IL-SFT policy."""
 
     needs = ("s3",)
 
-    def __init__(self, variant: str, seed: int) -> None:
-        self.sft, self.policy = StudySft(seed).name, StudyPolicy(variant, seed).name
-        self.name = _stage_name("evaluate", variant, seed)
+    def __init__(self, arm: str, seed: int) -> None:
+        self.arm, self.seed, self.name = arm, seed, _stage_name("evaluate", arm, seed)
 
     def inputs(self, ctx: Context, day: date) -> dict[str, str]:
-        own = {arm: manifest.digest for arm, manifest in self._policies(ctx, day).items()}
-        return super().inputs(ctx, day) | own
+        return {
+            "policy": self._policy(ctx, day).digest,
+            "release": release_digest(live_entry(ctx, day)),
+            "logs": window_digest(log_window(ctx, day)),
+        }
 
     def compute(self, ctx: Context, day: date) -> StageOutput:
         case = held_out_case(ctx, day)
-        lists, valid = policy_lists(ctx, self._policies(ctx, day), case)
+        lists, valid = policy_lists(ctx, {self.arm: self._policy(ctx, day)}, case)
         scores = score_arms(ctx, day, case, lists, valid)
         return StageOutput(files={"scores.parquet": to_parquet(scores)}, metrics={})
 
-    def _policies(self, ctx: Context, day: date) -> dict[str, Manifest]:
-        return {
-            "challenger": need(ctx, self.policy, day),
-            "sft": need(ctx, self.sft, ctx.settings.bootstrap_day),
-        }
+    def _policy(self, ctx: Context, day: date) -> Manifest:
+        if self.arm == SFT:
+            return need(ctx, StudySft(self.seed).name, ctx.settings.bootstrap_day)
+        return need(ctx, StudyPolicy(self.arm, self.seed).name, day)
 
 
 def study(
@@ -116,45 +126,45 @@ def study(
     preflight(("s3",), ctx)
     first = ctx.settings.bootstrap_day + timedelta(days=1)
     days = days_between(first, last)
-    runs = [(variant, seed) for seed in seeds for variant in variants]
-    scores = pd.concat(_run(ctx, days, variant, seed) for variant, seed in runs)
-    out.write_text(report(scores.drop_duplicates(["arm", *KEYS]), ctx.settings.seed))
+    runs = [(arm, seed) for seed in seeds for arm in (SFT, *variants)]
+    scores = pd.concat(_run(ctx, days, arm, seed) for arm, seed in runs)
+    out.write_text(report(scores, ctx.settings.seed))
     print(f"study written to {out}")
 
 
-def _run(ctx: Context, days: Sequence[date], variant: str, seed: int) -> pd.DataFrame:
-    """The scores of one run: arm (the variant, SFT), user_id, seed, day and the METRICS."""
-    if (variant, seed) == (RELEASED, ctx.settings.policy.seed):
+def _run(ctx: Context, days: Sequence[date], arm: str, seed: int) -> pd.DataFrame:
+    """The scores of one run: arm, user_id, seed, day and the METRICS."""
+    if seed == ctx.settings.policy.seed and arm in RELEASED:
         # A rejected challenger counts as it was.
         frames = [table(ctx, need(ctx, "evaluate", day), "scores") for day in days]
     else:
-        frames = _trained(ctx, days, variant, seed)
+        frames = _trained(ctx, days, arm, seed)
     dated = [rows.assign(day=day.isoformat()) for rows, day in zip(frames, days, strict=True)]
     scores = pd.concat(dated).assign(seed=seed)
-    arms = scores["arm"].map({"challenger": variant, "sft": SFT})
-    return scores.assign(arm=arms).dropna(subset=["arm"])
+    return scores[scores["arm"].isin([arm, RELEASED.get(arm)])].assign(arm=arm)
 
 
-def _trained(ctx: Context, days: Sequence[date], variant: str, seed: int) -> list[pd.DataFrame]:
-    own = ctx.with_seed(seed).with_grpo(**VARIANTS[variant])
+def _trained(ctx: Context, days: Sequence[date], arm: str, seed: int) -> list[pd.DataFrame]:
+    own = ctx.with_seed(seed).with_grpo(**VARIANTS.get(arm, {}))
     run_stage(StudySft(seed), own, ctx.settings.bootstrap_day)
     frames = []
     for day in days:
-        run_stage(StudyPolicy(variant, seed), own, day)
-        judged = run_stage(StudyEvaluate(variant, seed), own, day)
+        if arm != SFT:
+            run_stage(StudyPolicy(arm, seed), own, day)
+        judged = run_stage(StudyEvaluate(arm, seed), own, day)
         frames.append(table(own, judged, "scores"))
     return frames
 
 
 def report(scores: pd.DataFrame, seed: int) -> str:
-    """Markdown: what each variant changed against IL-SFT and against every variant before it, per
-    seed and for all seeds together, and how much its change of the true click probability grows
-    from day to day; the first variant against IL-SFT also per day.
+    """Markdown: what each variant changed against IL-SFT, and the first against the others, per
+    seed and for all seeds together; how much the change of the true click probability grows from
+    day to day; and the first variant against IL-SFT per day.
 
     scores: arm (the variants, SFT), user_id, seed, day and the METRICS. Intervals: 95% bootstrap
     over users, all days and seeds of a user together; `seed` is the bootstrap's."""
     arms = [variant for variant in VARIANTS if variant in set(scores["arm"])]
-    pairs = [(new, old) for n, new in enumerate(arms) for old in (SFT, *arms[:n])]
+    pairs = [(arm, SFT) for arm in arms] + [(arms[0], other) for other in arms[1:]]
     by_day = [
         _row("day", str(day), rows, arms[0], SFT, seed) for day, rows in scores.groupby("day")
     ]

@@ -38,7 +38,7 @@ def _with(dag: Any, **values: Any) -> dict[str, Any]:
 
 def test_the_arrows(daily: Any) -> None:
     assert {task.task_id: task.upstream_task_ids for task in daily.tasks} == ARROWS
-    rules = {task.task_id: str(task.trigger_rule) for task in daily.tasks}
+    rules = {task.task_id: task.trigger_rule.value for task in daily.tasks}
     # A day that does not renew AIGQ-Think skips it and is evaluated all the same.
     assert rules.pop("evaluate") == "none_failed_min_one_success"
     assert set(rules.values()) == {"all_success"}

@@ -36,7 +36,7 @@ def test_changes_are_paired_by_seed_day_and_user() -> None:
     assert cells["2017-11-07"] == ["4", "0.350 +0.0000 [+0.0000, +0.0000]"]
 
 
-def test_every_variant_is_compared_with_those_before_it() -> None:
+def test_every_variant_is_compared_with_sft_and_the_first_with_all() -> None:
     base = _scores(1, "2017-11-06", [0.1, 0.3], [0.4, 0.6])  # +0.3
     other = base[base["arm"] == "il-grpo"].assign(arm="grpo", true_click=[0.2, 0.4])  # +0.1
     parts = report(pd.concat([base, other]), seed=0).split("## ")[1:]
@@ -49,7 +49,7 @@ def test_every_variant_is_compared_with_those_before_it() -> None:
     assert found == {
         "il-grpo against il-sft": "0.200 +0.3000 [+0.3000, +0.3000]",
         "grpo against il-sft": "0.200 +0.1000 [+0.1000, +0.1000]",
-        "grpo against il-grpo": "0.500 -0.2000 [-0.2000, -0.2000]",
+        "il-grpo against grpo": "0.300 +0.2000 [+0.2000, +0.2000]",
     }
 
 
