@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +114,26 @@ def train_arguments(config: GrpoConfig, seed: int, folder: Path, keep: bool) -> 
         temperature=config.temperature,
         top_k=config.top_k,
         entropy_coef=config.entropy_bonus,
+        use_vllm=_uses_vllm(config),
         shuffle_dataset=False,
         remove_unused_columns=False,
     )
+
+
+def _uses_vllm(config: GrpoConfig) -> bool:
+    """AigqError where the settings or the machine do not allow what they ask for."""
+    if config.engine != "vllm":
+        return False
+    if config.rollout_rules:
+        raise AigqError(
+            "rollouts of vLLM know no rules: set policy.grpo.rollout_rules to false as well"
+        )
+    if find_spec("vllm") is None:
+        raise AigqError(
+            "policy.grpo.engine is vllm, which is not installed: on a machine with a GPU, "
+            "pip install 'trl[vllm]'"
+        )
+    return True
 
 
 class _Rollouts(TrainerCallback):

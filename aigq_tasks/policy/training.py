@@ -65,6 +65,9 @@ class GrpoConfig(BaseModel):
     top_k: int = Field(100, gt=0)
     list_length: int = Field(10, description="K: queries beyond it are a defect")
     max_new_tokens: int = Field(96, description="a rollout without its end by then is cut off")
+    engine: Literal["transformers", "vllm"] = Field(
+        "transformers", description="what writes rollouts; vllm needs a GPU and knows no rules"
+    )
     rollout_rules: bool = Field(
         True, description="rollouts obey the rules of served lists (no repeat, no empty query)"
     )

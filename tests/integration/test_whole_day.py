@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import requests
@@ -15,6 +16,7 @@ import servers
 
 from aigq_tasks.errors import AigqError, OutsideTheLog
 from aigq_tasks.recall import u2q, versions, x2q_source
+from aigq_tasks.recall.stack import Scorer
 from aigq_tasks.services.environment import S3_PORTS
 from aigq_tasks.services.processes import supervised
 from aigq_tasks.settings import load_settings
@@ -28,7 +30,7 @@ from aigq_tasks.stages.item_text import ItemTextsStage
 from aigq_tasks.stages.market import MarketStage
 from aigq_tasks.stages.policy import PolicyStage
 from aigq_tasks.stages.publish import DAILY_STAGES, THINK_STAGES, publish
-from aigq_tasks.stages.reading import need, record, table
+from aigq_tasks.stages.reading import log_window, need, read_behaviours, record, table
 from aigq_tasks.stages.recall import RecallStage
 from aigq_tasks.stages.release import index_version
 from aigq_tasks.stages.runner import Stage, run_stage
@@ -38,6 +40,7 @@ from aigq_tasks.stages.study import study
 from aigq_tasks.stages.think_samples import ThinkSamplesStage
 from aigq_tasks.stages.u2q import U2qStage
 from aigq_tasks.stages.x2q import X2qStage
+from aigq_tasks.storage.ledger import Entry
 from aigq_tasks.storage.manifests import Manifest
 from aigq_tasks.storage.tables import from_parquet
 
@@ -173,7 +176,7 @@ def test_think_is_renewed_on_its_day(released: Context) -> None:
     trained = need(released, "think-policy", DAYS[1])
     accepted = verdicts[1]["think"]["accepted"]
     assert after.models["think"] == (trained.digest if accepted else before.models["think"])
-    assert trained.metrics["valid_lists"] > 0
+    assert float(trained.metrics["valid_lists"]) > 0
     assert need(released, "think-sft", EVE).outputs["model.safetensors"].digest != (
         trained.outputs["model.safetensors"].digest
     )
@@ -341,3 +344,29 @@ def test_a_dead_language_model_costs_nothing_twice(released: Context, tmp_path: 
     assert questions == len(released.store.list("llm/")) - kept  # nothing was asked again
     samples = table(released, resumed, "samples")
     pd.testing.assert_frame_equal(samples, from_parquet(undisturbed.files["samples.parquet"]))
+
+
+def likes_what_nobody_asks(ctx: Context, entry: Entry, ctr: Manifest, day: date) -> Scorer:
+    """A broken click model: sure clicks on what no log has ever held, none on the rest."""
+    history = read_behaviours(ctx, log_window(ctx, day - timedelta(days=1)), day)
+    known = set(history["content"])
+    return lambda users, queries: np.array([float(query not in known) for query in queries])
+
+
+def test_a_broken_click_model_is_found_out_within_a_day(
+    released: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last test here: it releases one more day."""
+    day = DAYS[-1] + timedelta(days=1)
+    champion = released.ledger.entries()[-1].models["direct"]
+    for stage in ("policy", "evaluate"):
+        monkeypatch.setattr(f"aigq_tasks.stages.{stage}.ctr_scorer", likes_what_nobody_asks)
+    eager = released.with_grpo(steps=20, prompts_per_step=4, learning_rate=1e-3)
+    run_day(eager, day)
+    verdict = record(released, need(released, "gate", day), "verdict.json")
+    assert not verdict["accepted"]
+    assert any("reward hacking: off-catalogue queries" in why for why in verdict["reasons"])
+    publish(eager, day)
+    last = released.ledger.entries()[-1]
+    assert (last.day, last.verdict) == (day, "rejected")
+    assert last.models["direct"] == champion

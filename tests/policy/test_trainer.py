@@ -169,6 +169,20 @@ def test_rules_need_own_rollouts(
             assert not trainer._rollouts_are_own, engine
 
 
+def test_what_writes_rollouts_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = GrpoConfig(engine="vllm")
+    with pytest.raises(AigqError, match="to false as well"):
+        train_arguments(config, 1, tmp_path, keep=False)
+    free = config.model_copy(update={"rollout_rules": False})
+    monkeypatch.setattr("aigq_tasks.policy.train.find_spec", lambda name: None)
+    with pytest.raises(AigqError, match="vllm, which is not installed"):
+        train_arguments(free, 1, tmp_path, keep=False)
+    monkeypatch.setattr("aigq_tasks.policy.train.find_spec", lambda name: object())
+    assert train_arguments(free, 1, tmp_path, keep=False).use_vllm
+    own = GrpoConfig(rollout_rules=False)
+    assert not train_arguments(own, 1, tmp_path, keep=False).use_vllm
+
+
 def test_rollouts_under_rules_are_scored_under_the_same_rules(
     warm: Any, samples: list[PolicySample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
