@@ -127,7 +127,7 @@ class ThinkSettings(Section):
     bootstrap_samples: int = Field(1200, description="sessions that IL-SFT sees, the latest")
     sft: SftConfig = SftConfig()
     update_days: int = Field(5, ge=1, description="days from one IL-GRPO update to the next")
-    grpo: GrpoConfig = GrpoConfig(steps=6, list_length=24, max_new_tokens=256)
+    grpo: GrpoConfig = GrpoConfig(steps=6, learning_rate=3e-5, list_length=6, max_new_tokens=256)
     limits: ThinkLimits = ThinkLimits()
 
 

@@ -22,7 +22,13 @@ FIRST_DAY = date(2017, 1, 1)  # step 0: the first day of the replayed market
 DATA_LABEL = "replayed-market (simulated)"
 SERIES_RUN = "daily"
 # Stages whose result is a model, and the registered model that each day's result is a version of.
-REGISTERED_MODELS = {"ctr": "hintq-ctr", "sft": "aigq-direct", "policy": "aigq-direct"}
+REGISTERED_MODELS = {
+    "ctr": "hintq-ctr",
+    "sft": "aigq-direct",
+    "policy": "aigq-direct",
+    "think-sft": "aigq-think",
+    "think-policy": "aigq-think",
+}
 REST_SECONDS = 10.0
 NOT_IN_NAMES = re.compile(
     r"[^\w\-./: ]", re.ASCII
