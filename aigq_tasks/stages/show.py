@@ -1,5 +1,6 @@
 """What a person looks at: the table of days, and one user's hints."""
 
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -120,7 +121,7 @@ def print_report(ctx: Context, out: Path | None = None) -> None:
         print(f"report written to {out}")
 
 
-def markdown(rows: list[dict[str, str]]) -> str:
+def markdown(rows: Sequence[Mapping[str, str]]) -> str:
     """Rows with equal keys -> a Markdown table, the keys its head."""
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

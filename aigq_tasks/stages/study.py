@@ -44,6 +44,7 @@ from aigq_tasks.storage.manifests import Manifest
 from aigq_tasks.storage.tables import to_parquet
 
 METRICS = ("true_click", "query_hr_10", "query_hr_30", "cate_hr_30", "unique_cates")
+TRAINING = ("reward", "entropy", "clipped/certain", "clipped/uncertain", "dropped_prompts")
 KEYS = ["seed", "day", "user_id"]
 SFT = "il-sft"
 # What each variant changes in the settings `policy.grpo`; the first is what the daily loop trains.
@@ -128,7 +129,8 @@ def study(
     days = days_between(first, last)
     runs = [(arm, seed) for seed in seeds for arm in (SFT, *variants)]
     scores = pd.concat(_run(ctx, days, arm, seed) for arm, seed in runs)
-    out.write_text(report(scores, ctx.settings.seed))
+    trained = [_training(ctx, days, variant, seeds) for variant in variants]
+    out.write_text(report(scores, ctx.settings.seed, trained))
     print(f"study written to {out}")
 
 
@@ -156,13 +158,32 @@ def _trained(ctx: Context, days: Sequence[date], arm: str, seed: int) -> list[pd
     return frames
 
 
-def report(scores: pd.DataFrame, seed: int) -> str:
+def _training(
+    ctx: Context, days: Sequence[date], variant: str, seeds: Sequence[int]
+) -> dict[str, str]:
+    """One row: what the variant's updates logged, in the mean over days and seeds."""
+    stages = [_policy_stage(ctx, variant, seed) for seed in seeds]
+    logged = [need(ctx, stage, day).metrics for stage in stages for day in days]
+    row = {"variant": variant}
+    for metric in TRAINING:
+        values = [float(one[metric]) for one in logged if metric in one]
+        row[metric] = f"{np.mean(values):.4f}" if values else "-"
+    return row
+
+
+def _policy_stage(ctx: Context, variant: str, seed: int) -> str:
+    released = seed == ctx.settings.policy.seed and variant in RELEASED
+    return PolicyStage().name if released else StudyPolicy(variant, seed).name
+
+
+def report(scores: pd.DataFrame, seed: int, trained: Sequence[dict[str, str]] = ()) -> str:
     """Markdown: what each variant changed against IL-SFT, and the first against the others, per
     seed and for all seeds together; how much the change of the true click probability grows from
     day to day; and the first variant against IL-SFT per day.
 
     scores: arm (the variants, SFT), user_id, seed, day and the METRICS. Intervals: 95% bootstrap
-    over users, all days and seeds of a user together; `seed` is the bootstrap's."""
+    over users, all days and seeds of a user together; `seed` is the bootstrap's. trained: rows of
+    what the trainings logged, for a table at the end."""
     arms = [variant for variant in VARIANTS if variant in set(scores["arm"])]
     pairs = [(arm, SFT) for arm in arms] + [(arms[0], other) for other in arms[1:]]
     by_day = [
@@ -175,6 +196,7 @@ def report(scores: pd.DataFrame, seed: int) -> str:
         "the second arm, then the change by the first with its 95% interval over users.\n\n"
         + "\n".join(_section(scores, new, old, seed) for new, old in pairs)
         + f"\n## {arms[0]} against {SFT} by day, all seeds\n\n{markdown(by_day)}"
+        + (f"\n## In training, mean over days and seeds\n\n{markdown(trained)}" if trained else "")
     )
 
 

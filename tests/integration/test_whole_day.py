@@ -260,7 +260,7 @@ def test_a_study_trains_beside_the_releases(
     seeds = [5, released.settings.policy.seed]  # one to be trained, the one that was released
     study(released, DAYS[-1], ["il-grpo"], seeds, tmp_path / "study.md")
     written = (tmp_path / "study.md").read_text()
-    assert all(f"| {name} | " in written for name in (*seeds, "all"))
+    assert all(f"| {name} | " in written for name in (*seeds, "all", "il-grpo"))
     first, second = (need(released, "study-policy-il-grpo-5", day) for day in DAYS)
     assert first.config["seed"] == 5
     assert first.inputs["parent"] == need(released, "study-sft-5", EVE).digest
