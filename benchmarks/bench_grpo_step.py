@@ -4,8 +4,11 @@ Rollouts of both have exactly TOKENS tokens. A pair of steps is timed one after 
 alternating order; what counts is the ratio of each pair, for the machine is noisy.
 
     .venv/bin/python benchmarks/bench_grpo_step.py --pairs 5
+    .venv/bin/python benchmarks/bench_grpo_step.py --pairs 0 --profile profile.md
 """
 
+import cProfile
+import pstats
 import statistics
 import tempfile
 import time
@@ -89,19 +92,25 @@ class Ours(ILGRPOTrainer):
 
 
 class Steps(TrainerCallback):
-    """Seconds of every optimizer step."""
+    """Seconds of every optimizer step; with a profiler, what they are spent on after the first
+    `warm` of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, profiler: cProfile.Profile | None = None, warm: int = 0) -> None:
         self.seconds: list[float] = []
+        self.profiler, self.warm = profiler, warm
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         self.started = time.perf_counter()
+        if self.profiler and len(self.seconds) >= self.warm:
+            self.profiler.enable()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
+        if self.profiler:
+            self.profiler.disable()
         self.seconds.append(time.perf_counter() - self.started)
 
 
-def timed(ours: bool, minibatches: int) -> float:
+def timed(ours: bool, minibatches: int, profiler: cProfile.Profile | None = None) -> float:
     """Seconds of one rollout batch with its updates, the second of two (the first warms up)."""
     config = CONFIG.model_copy(update={"steps": 2, "minibatches": minibatches})
     model, tokenizer = load_backbone("tiny")
@@ -127,25 +136,61 @@ def timed(ours: bool, minibatches: int) -> float:
                 ]
 
             trainer = GRPOTrainer(model, [reward], arguments, rows, None, tokenizer)
-        steps = Steps()
+        steps = Steps(profiler, minibatches)
         trainer.add_callback(steps)
         trainer.train()
     return sum(steps.seconds[minibatches:])
+
+
+def phases(profiler: cProfile.Profile, total: float) -> dict[str, float]:
+    """What the seconds of a step went to."""
+    found: Any = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
+
+    def cumulative(name: str, caller: str = "") -> float:
+        entries = [
+            (own, callers) for (_, _, n), (_, _, _, own, callers) in found.items() if n == name
+        ]
+        if not caller:
+            return float(sum(own for own, _ in entries))
+        return float(
+            sum(by[3] for _, callers in entries for (_, _, n), by in callers.items() if n == caller)
+        )
+
+    written, scored = (cumulative("shared_prefill", one) for one in ("decode", "_score"))
+    spent = {
+        "rollouts: prompts, once each": written,
+        "rollouts: tokens": cumulative("decode") - written,
+        "rewards and advantages": cumulative("list_reward") + cumulative("_token_advantages"),
+        "loss: prompts, once each": scored,
+        "loss: completions": cumulative("_score") - scored,
+        "backward": cumulative("backward", "training_step"),
+        "optimizer": cumulative("adam"),
+    }
+    return spent | {"rest": total - sum(spent.values())}
 
 
 def main(
     pairs: Annotated[int, typer.Option(help="Pairs of steps.")] = 5,
     minibatches: Annotated[int, typer.Option(help="Updates per rollout batch.")] = 2,
     threads: Annotated[int, typer.Option(help="Torch threads.")] = 2,
+    profile: Annotated[Path | None, typer.Option(help="Write where the time goes here.")] = None,
 ) -> None:
     make_deterministic(1, threads)
+    if profile:
+        profiler = cProfile.Profile()
+        total = timed(True, minibatches, profiler)
+        rows = [
+            f"| {name} | {own / total:.0%} |\n" for name, own in phases(profiler, total).items()
+        ]
+        profile.write_text("| part of an IL-GRPO step | time |\n|---|---|\n" + "".join(rows))
     ratios = []
     for pair in range(pairs):
         order = (True, False) if pair % 2 else (False, True)
         seconds = {ours: timed(ours, minibatches) for ours in order}
         ratios.append(seconds[True] / seconds[False])
         print(f"IL-GRPO {seconds[True]:.2f} s, TRL {seconds[False]:.2f} s: {ratios[-1]:.2f}")
-    print(f"median ratio {statistics.median(ratios):.2f}")
+    if ratios:
+        print(f"median ratio {statistics.median(ratios):.2f}")
 
 
 if __name__ == "__main__":
