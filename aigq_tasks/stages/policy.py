@@ -82,7 +82,8 @@ class PolicyStage:
             checkpoints=checkpoints,
         )
         metrics: dict[str, float | str] = {"prompts": float(len(chosen))}
-        for name in sorted(history[-1]):
+        # Rewards are logged by the first update of a rollout batch, losses by each of them.
+        for name in sorted({name for step in history for name in step}):
             values = [step[name] for step in history if name in step]
             metrics[name] = round(float(np.mean(values)), 6)
         output = save_policy(trained, tokenizer) | {"history.json": to_json(history)}
