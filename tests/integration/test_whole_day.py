@@ -298,9 +298,10 @@ def test_an_ablation_trains_beside_the_releases(
     assert released.ledger.entries() == entries
 
 
-def test_held_out_users_are_not_trained_on(released: Context) -> None:
-    _, scores = evaluated(released, DAY)
-    trained = table(released, need(released, "samples", DAY), "samples")
+@pytest.mark.parametrize("stage", ["samples", "think-samples"])
+def test_held_out_users_are_not_trained_on(released: Context, stage: str) -> None:
+    _, scores = evaluated(released, DAYS[1])
+    trained = table(released, need(released, stage, DAYS[1]), "samples")
     assert len(scores) > 0
     assert len(trained) > 0
     assert set(scores["user_id"]).isdisjoint(trained["user_id"])
