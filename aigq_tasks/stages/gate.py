@@ -47,7 +47,7 @@ class GateStage:
         faults = sanity(newest, ctr.auc_floor, ctr.ece_ceiling)
         limits = GateLimits(**ctx.settings.gate.model_dump(), seed=ctx.settings.seed)
         direct = _decide(scores, "challenger", "champion", faults, limits)
-        verdicts = {"": direct}
+        verdicts = {"": direct}  # prefix of its metrics and tags -> verdict
         if THINK_CHALLENGER in set(scores["arm"]):
             # What has nothing to reason from is left out: neither arm writes for it.
             known = scores[scores["user_id"].isin(_written_for(scores, "think"))]
@@ -57,6 +57,7 @@ class GateStage:
         tags = {}
         for prefix, verdict in verdicts.items():
             metrics[f"{prefix}accepted"] = float(verdict.accepted)
+            metrics |= {f"{prefix}{one.name}": one.value for one in verdict.checks}
             tags[f"{prefix}verdict"] = "accepted" if verdict.accepted else "rejected"
             tags[f"{prefix}reasons"] = "; ".join(verdict.reasons)
         if "think_" in verdicts:
