@@ -228,6 +228,49 @@ def hints(
     print_hints(_context(), user, day)
 
 
+@app.command(rich_help_panel="Releases")
+def releases() -> None:
+    """List the release ledger: what served when, from which parent, who released it and why."""
+    from aigq_tasks.stages.releases import print_releases
+
+    print_releases(_context())
+
+
+Number = Annotated[int, typer.Argument(help="Number of a release, see `aigq releases`.")]
+
+
+@app.command(rich_help_panel="Releases")
+def release(number: Number) -> None:
+    """Tell all that went into a release: models, manifests, inputs, code, settings."""
+    from aigq_tasks.stages.releases import print_release
+
+    print_release(_context(), number)
+
+
+@app.command(rich_help_panel="Releases")
+def diff(old: Number, new: Number) -> None:
+    """Tell what changed between two releases: models, settings, metrics."""
+    from aigq_tasks.stages.releases import print_difference
+
+    print_difference(_context(), old, new)
+
+
+@app.command(rich_help_panel="Releases")
+def rollback(
+    to: Annotated[int, typer.Option("--to", help="Number of the release to serve again.")],
+    why: Annotated[
+        str, typer.Option("--reason", envvar="AIGQ_WHY", help="Why; it stands in the ledger.")
+    ],
+) -> None:
+    """Serve again what an earlier release served: seconds, nothing is rebuilt.
+
+    The next daily run goes on from the policy that is served then.
+    """
+    from aigq_tasks.stages.releases import rollback as go_back
+
+    go_back(_context(), to, why)
+
+
 @app.command("x2q-lookup", rich_help_panel="Look")
 def x2q_lookup(
     trigger: Annotated[

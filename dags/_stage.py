@@ -15,9 +15,14 @@ NOTHING_TO_DO = 99  # exit code of a stage that has nothing to do for the day: s
 
 def stage(name: str, *, command: str, day: str, **options: Any) -> BashOperator:
     """The task `name`, which runs `aigq <command> --day <day>`; `day` is a Jinja expression."""
+    return aigq(name, f"{command} --day {{{{ {day} }}}}", **options)
+
+
+def aigq(name: str, arguments: str, **options: Any) -> BashOperator:
+    """The task `name`, which runs `aigq <arguments>`, a Jinja template."""
     return BashOperator(
         task_id=name,
-        bash_command=f"exec aigq {command} --day {{{{ {day} }}}}",
+        bash_command=f"exec aigq {arguments}",
         env={"AIGQ_WHO": "airflow {{ run_id }}", "AIGQ_WHY": "{{ params.reason }}"},
         append_env=True,
         skip_on_exit_code=NOTHING_TO_DO,

@@ -20,6 +20,7 @@ from aigq_tasks.stages.runner import preflight
 from aigq_tasks.stages.serving import load_release_stack
 from aigq_tasks.storage.ledger import Entry
 
+DAILY = ("accepted", "rejected")  # verdicts of the daily loop's entries
 # column title -> (stage, metric)
 COLUMNS = {
     "CTR AUC": ("ctr", "validation/auc"),
@@ -39,7 +40,7 @@ def report_rows(ctx: Context) -> list[dict[str, str]]:
     release number, as text."""
     rows = []
     for entry in ctx.ledger.entries():
-        if entry.verdict == "bootstrap":
+        if entry.verdict not in DAILY:
             continue
         row = {"day": entry.day.isoformat()}
         for title, (stage, metric) in COLUMNS.items():
@@ -73,7 +74,7 @@ def pooled_rows(ctx: Context) -> list[dict[str, str]]:
                 day=entry.day.isoformat()
             )
             for entry in ctx.ledger.entries()
-            if entry.verdict != "bootstrap"
+            if entry.verdict in DAILY
         ]
     ).sort_values(["arm", "day", "user_id"])
     sft = scores[scores["arm"] == "sft"].set_index(["day", "user_id"])["query_hr_30"]

@@ -2,7 +2,8 @@
 
 Each entry is created once under the next free number, so the log has no gaps and no two
 writers can share a number. An entry's `models` name what it serves: an entry whose candidate
-policy was rejected carries on the policy of its parent.
+policy was rejected carries on the policy of its parent, and a rollback carries on all of its
+parent.
 """
 
 import json
@@ -38,7 +39,7 @@ class Entry:
     parent: int | None
     manifests: dict[str, str] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
-    verdict: Literal["accepted", "rejected", "bootstrap"]
+    verdict: Literal["accepted", "rejected", "bootstrap", "rollback"]
     code: str
     config: str
     who: str
@@ -83,6 +84,14 @@ class Ledger:
                     f"{self._store.url}: restore it from a backup"
                 )
         return [self._entry(number) for number in numbers]
+
+    def entry(self, number: int) -> Entry:
+        """The entry of that number; AigqError when there is none."""
+        if self._store.get(_key(number)) is None:
+            head = self.current()
+            known = f"1 to {head.number}" if head else "none yet"
+            raise AigqError(f"there is no release {number}: the ledger holds {known}")
+        return self._entry(number)
 
     def current(self) -> Entry | None:
         """The entry with the highest number; None before the first release."""
