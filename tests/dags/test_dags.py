@@ -13,7 +13,7 @@ HEAVY = ["torch", "transformers", "trl", "lightgbm", "mlflow", "duckdb", "pandas
 
 def test_airflow_loads_them_all(dag_bag: Any) -> None:
     assert dag_bag.import_errors == {}
-    assert set(dag_bag.dags) == {"hintq_daily", "hintq_bootstrap"}
+    assert set(dag_bag.dags) == {"hintq_daily", "hintq_bootstrap", "hintq_rollback"}
     for dag in dag_bag.dags.values():
         assert dag.tags
         assert dag.doc_md
@@ -56,11 +56,11 @@ def test_every_task_is_a_command_of_aigq(dag_bag: Any) -> None:
     root = get_command(app)
     for dag in dag_bag.dags.values():
         for task in dag.tasks:
-            words = re.fullmatch(r"exec aigq ([a-z0-9 -]+?) --day \{\{.*\}\}", task.bash_command)
+            words = re.fullmatch(r"exec aigq ([a-z0-9 -]+?) (--\w+) \{\{.*\}\}", task.bash_command)
             assert words, task.bash_command
             command = root
             for word in words[1].split():
                 assert isinstance(command, TyperGroup)
                 assert word in command.commands, f"aigq {words[1]}"
                 command = command.commands[word]
-            assert "--day" in {option for param in command.params for option in param.opts}
+            assert words[2] in {option for param in command.params for option in param.opts}

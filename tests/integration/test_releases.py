@@ -1,0 +1,177 @@
+"""What the ledger tells and going back in it, on real S3 and Valkey."""
+
+import time
+from collections.abc import Callable
+from datetime import date, timedelta
+
+import pandas as pd
+import pytest
+
+from aigq_tasks.errors import AigqError
+from aigq_tasks.recall import u2q, versions, x2q_source
+from aigq_tasks.stages.context import Context
+from aigq_tasks.stages.release import index_version, publish_release
+from aigq_tasks.stages.releases import (
+    differences,
+    print_difference,
+    print_release,
+    print_releases,
+    rollback,
+)
+from aigq_tasks.storage.ledger import Entry, LedgerConflict
+from aigq_tasks.storage.manifests import Manifest, Output
+from aigq_tasks.storage.tables import to_parquet
+
+pytestmark = pytest.mark.integration
+FIRST = date(2017, 11, 6)
+
+
+@pytest.fixture
+def publish(ctx: Context) -> Callable[[int], Entry]:
+    """publish(n) releases day n: its policy wrote "tea n" for ann, and AUC was 0.n."""
+
+    def made(stage: str, day: date, files: dict[str, bytes], auc: float) -> str:
+        outputs = {
+            name: Output(ctx.store.put_blob(data), len(data)) for name, data in files.items()
+        }
+        manifest = Manifest(
+            stage=stage, day=day, outputs=outputs, config={"seed": 17}, metrics={"auc": auc}
+        )
+        return ctx.manifests.create(manifest).digest
+
+    def build(number: int) -> Entry:
+        day = FIRST + timedelta(days=number - 1)
+        lists = u2q.build({"ann": [f"tea {number}"]}, day)
+        index = pd.DataFrame([("tea", 1, f"jam {number}", 0.5)])
+        index.columns = ["trigger", "rank", "query", "score"]
+        models = {
+            "u2q": made("u2q", day, {"u2q.parquet": to_parquet(lists)}, 0.0),
+            "x2q": made("x2q", day, {"x2q.parquet": to_parquet(index)}, 0.0),
+            "direct": made("policy", day, {"weights": b"%d" % number}, 0.0),
+            "ctr": made("ctr", day, {}, number / 10),
+        }
+        entry = Entry(
+            day=day,
+            revision=1,
+            parent=number - 1 or None,
+            manifests={"ctr": models["ctr"]},
+            models=models,
+            verdict="accepted",
+            code="c" * 64,
+            config="d" * 64,
+            who="ann",
+            why="daily run",
+        )
+        return publish_release(ctx, entry)
+
+    return build
+
+
+def served(ctx: Context) -> list[str]:
+    """What the current release holds for ann and for the trigger tea."""
+    entry = ctx.ledger.current()
+    assert entry is not None
+    with versions.connect(ctx.settings.valkey.url) as client:
+        own = u2q.get(client, index_version(entry, "u2q"), "ann")
+        tied = x2q_source.lookup(client, index_version(entry, "x2q"), ["tea"])["tea"]
+    assert own is not None
+    return [query for query, _ in [*own.queries, *tied]]
+
+
+def test_a_rollback_serves_the_old_release_within_seconds(
+    ctx: Context, publish: Callable[[int], Entry]
+) -> None:
+    for number in range(1, 7):
+        publish(number)
+    for number in (5, 4, 3, 2, 1):
+        began = time.monotonic()
+        entry = rollback(ctx, number, "clicks fell")
+        assert served(ctx) == [f"tea {number}", f"jam {number}"]
+        assert time.monotonic() - began < 5
+        assert (entry.day, entry.verdict, entry.parent) == (
+            FIRST + timedelta(days=5),
+            "rollback",
+            number,
+        )
+        assert entry.why == "clicks fell"
+    # The next day goes on from what is served, not from what was released last.
+    parent = ctx.ledger.live_on(FIRST + timedelta(days=6))
+    assert parent is not None
+    assert parent.models == ctx.ledger.entry(1).models
+    # Forward again is a rollback too, and a second one does nothing.
+    forward = rollback(ctx, 6, "it was not the release")
+    assert served(ctx) == ["tea 6", "jam 6"]
+    assert rollback(ctx, 6, "again") == forward
+    assert [entry.number for entry in ctx.ledger.entries()] == list(range(1, 13))
+    # The release of a later day is a release like any other.
+    assert publish(7).number == 13
+    assert served(ctx) == ["tea 7", "jam 7"]
+
+
+def test_a_lost_cache_is_loaded_again(ctx: Context, publish: Callable[[int], Entry]) -> None:
+    publish(1)
+    publish(2)
+    with versions.connect(ctx.settings.valkey.url) as client:
+        for key in client.scan_iter(match=f"*{index_version(ctx.ledger.entry(1), 'u2q')}*"):
+            client.delete(key)
+    rollback(ctx, 1, "clicks fell")
+    assert served(ctx) == ["tea 1", "jam 1"]
+
+
+def test_what_cannot_be_gone_back_to(ctx: Context, publish: Callable[[int], Entry]) -> None:
+    with pytest.raises(AigqError, match="no release 1: the ledger holds none yet"):
+        rollback(ctx, 1, "clicks fell")
+    publish(1)
+    with pytest.raises(AigqError, match="no release 7: the ledger holds 1 to 1"):
+        rollback(ctx, 7, "clicks fell")
+    bare = Entry(
+        day=FIRST + timedelta(days=1),
+        revision=1,
+        parent=1,
+        models={"recall": "r" * 64},
+        verdict="bootstrap",
+        code="c",
+        config="d",
+        who="ann",
+        why="launch",
+    )
+    ctx.ledger.append(bare)
+    with pytest.raises(AigqError, match=r"release 2 .* has no policy to go back to"):
+        rollback(ctx, 2, "clicks fell")
+    assert len(ctx.ledger.entries()) == 2
+
+
+def test_a_rollback_loses_against_a_later_day(
+    ctx: Context, publish: Callable[[int], Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(1)
+    publish(2)
+    monkeypatch.setattr(
+        "aigq_tasks.stages.releases.load_indexes",
+        lambda *_: publish(3),  # just before it appends
+    )
+    with pytest.raises(LedgerConflict, match="already released 2017-11-08"):
+        rollback(ctx, 1, "clicks fell")
+    assert served(ctx) == ["tea 3", "jam 3"]
+
+
+def test_what_a_person_reads(
+    ctx: Context, publish: Callable[[int], Entry], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = publish(1), publish(2)
+    changed = {what: (was, now) for what, was, now in differences(ctx, first, second)}
+    assert changed["day"] == ("2017-11-06", "2017-11-07")
+    assert changed["ctr auc"] == ("0.1", "0.2")
+    assert changed["model direct"] == (first.models["direct"][:8], second.models["direct"][:8])
+    assert not {"code", "config", "ctr setting seed", "verdict"} & set(changed)
+    capsys.readouterr()
+    print_releases(ctx)
+    listed = capsys.readouterr().out
+    assert listed.index("2017-11-07") < listed.index("2017-11-06")  # the newest first
+    assert "daily run" in listed
+    print_release(ctx, 1)
+    told = capsys.readouterr().out
+    assert all(digest in told for digest in first.models.values())
+    assert "c" * 64 in told
+    print_difference(ctx, 1, 2)
+    assert "ctr auc" in capsys.readouterr().out
