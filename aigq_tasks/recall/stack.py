@@ -210,30 +210,81 @@ def fill_slots(
         valid: (pages, candidates), False where a page has no candidate.
         uniforms: in [0, 1), (pages, 1 + SLOTS): the exploring slot, then each slot's draw.
     """
-    each = np.arange(len(scores))
-    left = valid.copy()
-    top = np.arange(scores.shape[1]) < exposure.top_n
     exploring = np.floor(uniforms[:, 0] * SLOTS).astype(int)
     explored = exploring[:, None] == np.arange(SLOTS)
-    # Column e: P(e) times the probability of the queries so far if slot e is the exploring one.
-    odds = np.full((len(scores), SLOTS), 1 / SLOTS)
+    pages = _Pages(scores, valid, exposure)
     chosen = np.zeros((len(scores), SLOTS), dtype=np.intp)
     propensity = np.zeros((len(scores), SLOTS))
     filled = np.zeros((len(scores), SLOTS), dtype=bool)
     for slot in range(SLOTS):
-        exploit = plackett_luce(scores / exposure.temperature, left & top)
-        explore = plackett_luce(np.zeros_like(scores), left)  # equal scores: uniform
-        drawn_from = np.where(explored[:, [slot]], explore, exploit)
-        pick = _draw(drawn_from, uniforms[:, 1 + slot])
+        exploit, explore = pages.offers()
+        pick = _draw(np.where(explored[:, [slot]], explore, exploit), uniforms[:, 1 + slot])
+        filled[:, slot] = pages.left.any(axis=1)
+        chosen[:, slot] = pick
+        propensity[:, slot] = pages.take(slot, pick, exploit, explore)
+    return Slots(chosen, propensity, explored, filled)
+
+
+def page_propensities(
+    scores: NDArray[np.float64],
+    valid: NDArray[np.bool_],
+    chosen: NDArray[np.intp],
+    exposure: Exposure,
+) -> NDArray[np.float64]:
+    """The propensities (see `expose`) with which this ranking would fill slots as they are.
+
+    Args:
+        scores, valid: as in `fill_slots`.
+        chosen: (pages, SLOTS), the column of the candidate in each slot; -1 for none of them.
+
+    Returns:
+        (pages, SLOTS): of each slot given the slots above it; 0 for what this ranking cannot show
+        there, and below such a slot.
+    """
+    pages, found = _Pages(scores, valid, exposure), np.zeros(chosen.shape)
+    possible = np.ones(len(chosen), dtype=bool)
+    for slot in range(chosen.shape[1]):
+        exploit, explore = pages.offers()
+        pick = np.maximum(chosen[:, slot], 0)
+        possible &= chosen[:, slot] >= 0
+        found[:, slot] = np.where(possible, pages.take(slot, pick, exploit, explore), 0.0)
+        possible &= found[:, slot] > 0
+    return found
+
+
+class _Pages:
+    """Pages that are filled slot by slot; see `expose` for the arithmetic."""
+
+    def __init__(
+        self, scores: NDArray[np.float64], valid: NDArray[np.bool_], exposure: Exposure
+    ) -> None:
+        self.logits, self.left = scores / exposure.temperature, valid.copy()
+        self.top = np.arange(scores.shape[1]) < exposure.top_n
+        # Column e: P(e) times the probability of the queries so far if slot e is the exploring one.
+        self.odds = np.full((len(scores), SLOTS), 1 / SLOTS)
+
+    def offers(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What the next slot draws from, (pages, candidates) each: as exploiting, as exploring."""
+        exploit = plackett_luce(self.logits, self.left & self.top)
+        explore = plackett_luce(np.zeros_like(self.logits), self.left)  # equal scores: uniform
+        return exploit, explore
+
+    def take(
+        self,
+        slot: int,
+        pick: NDArray[np.intp],
+        exploit: NDArray[np.float64],
+        explore: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Put candidate `pick` of each page into the slot; returns its propensity, (pages,)."""
+        each = np.arange(len(pick))
         given_e = np.repeat(exploit[each, pick][:, None], SLOTS, axis=1)
         given_e[:, slot] = explore[each, pick]
-        filled[:, slot] = left.any(axis=1)
-        chosen[:, slot] = pick
-        before = odds.sum(axis=1)
-        odds *= given_e
-        propensity[:, slot] = odds.sum(axis=1) / np.where(before > 0, before, 1.0)
-        left[each, pick] = False
-    return Slots(chosen, propensity, explored, filled)
+        before = self.odds.sum(axis=1)
+        self.odds *= given_e
+        self.left[each, pick] = False
+        propensity: NDArray[np.float64] = self.odds.sum(axis=1) / np.where(before > 0, before, 1.0)
+        return propensity
 
 
 def plackett_luce(logits: NDArray[np.float64], left: NDArray[np.bool_]) -> NDArray[np.float64]:

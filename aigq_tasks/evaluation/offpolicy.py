@@ -1,0 +1,56 @@
+"""What another ranking would have earned, from the clicks on what production showed.
+
+Each row is a hint that was shown: its click (0 or 1), the probability with which production put
+that query in that slot given the slots above, and the probability with which the other ranking
+would have. All arrays are (n,) float64.
+
+SNIPS: Swaminathan & Joachims, NeurIPS 2015. Doubly robust: Dudík, Langford & Li, ICML 2011.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aigq_tasks.errors import AigqError
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Clicks per hint. snips, robust: None where the estimate abstains. effective: the number of
+    rows that the weights are worth, (Σ w)² / Σ w². rows: of the log."""
+
+    snips: float | None
+    robust: float | None
+    effective: float
+    rows: int
+
+
+def estimate(
+    clicks: Values,
+    logged: Values,
+    other: Values,
+    expected: Values,
+    expected_shown: Values,
+    floor: float,
+) -> Estimate:
+    """SNIPS and doubly robust estimate of the clicks per hint of the other ranking.
+
+    logged, other: propensities of the shown query. expected: what a model predicts for the slot
+    under the other ranking, Σ_q other(q) · model(q). expected_shown: what it predicts for the
+    shown query. Abstains when the effective sample size is below `floor`. AigqError when a logged
+    propensity is not in (0, 1]: such a log says nothing about other rankings.
+    """
+    if ((logged <= 0) | (logged > 1)).any():
+        raise AigqError("a logged propensity is not in (0, 1]: the log cannot be reweighted")
+    weights = other / logged
+    total, squares = float(weights.sum()), float((weights**2).sum())
+    effective = total**2 / squares if squares > 0 else 0.0
+    if effective < floor:
+        return Estimate(None, None, effective, len(clicks))
+    corrected = expected + weights * (clicks - expected_shown)
+    return Estimate(
+        float((weights * clicks).sum() / total), float(corrected.mean()), effective, len(clicks)
+    )
