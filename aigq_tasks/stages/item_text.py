@@ -151,7 +151,7 @@ class ItemTextsStage:
     needs: tuple[str, ...] = ("s3", "mlflow")
 
     def inputs(self, ctx: Context, day: date) -> dict[str, str]:
-        entry = ctx.ledger.live_on(day)
+        entry = ctx.ledger.parent_of(day)
         inputs = {
             "logs": window_digest(_new_days(ctx, entry, day)),
             "model": _model(ctx, entry, day).digest,
@@ -164,7 +164,7 @@ class ItemTextsStage:
     def compute(self, ctx: Context, day: date) -> StageOutput:
         from aigq_tasks.policy.backbone import load_policy, make_deterministic
 
-        entry = ctx.ledger.live_on(day)
+        entry = ctx.ledger.parent_of(day)
         items = with_prompts(read_logs(ctx, _new_days(ctx, entry, day), ("items",))["items"])
         items["facets"] = items["prompt"].map(facets_digest)
         known = pd.DataFrame(columns=COLUMNS)

@@ -63,8 +63,9 @@ def files(ctx: Context, manifest: Manifest, prefix: str = "") -> dict[str, bytes
 
 
 def live_entry(ctx: Context, day: date) -> Entry:
-    """The release that served `day`; AigqError when nothing was ever released before it."""
-    entry = ctx.ledger.live_on(day)
+    """The release that served `day`, or, where the day before was recomputed, that one; AigqError
+    when nothing was ever released before it."""
+    entry = ctx.ledger.parent_of(day)
     if entry is None:
         raise AigqError(f"no release serves {day}: run 'aigq bootstrap' first")
     return entry
@@ -162,7 +163,7 @@ def read_behaviours(ctx: Context, manifests: Sequence[Manifest], day: date | Non
 
 def texts_of_day(ctx: Context, day: date) -> Manifest:
     """The item texts that the stages of `day` read."""
-    entry = ctx.ledger.live_on(day)
+    entry = ctx.ledger.parent_of(day)
     return model(ctx, entry, "item-texts") if entry else need(ctx, "item-texts", day)
 
 

@@ -3,29 +3,41 @@
 from aigq_tasks.recall import u2q, versions, x2q_source
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.reading import table
-from aigq_tasks.storage.ledger import Entry
+from aigq_tasks.storage.ledger import Entry, LedgerConflict
 
 
 def publish_release(ctx: Context, entry: Entry) -> Entry:
     """Load the release's u2q and x2q into Valkey, then append the ledger entry.
 
     The append is the one atomic step: before it no reader looks at the new versions, after
-    it all do. An entry whose day, manifests and models are already in the ledger is returned as
-    it is, its u2q and x2q reloaded if Valkey has lost them.
+    it all do. An entry that is in the ledger already is returned as it is; u2q and x2q of the
+    current one are loaded again if Valkey has lost them. A release of a day before the current
+    one is shelved: the run of the next day starts from it, and nothing is served from it.
     """
+    known = next((own for own in ctx.ledger.entries() if own.same_release(entry)), None)
+    if known:
+        if known == ctx.ledger.current():  # loading another would let the live one expire
+            load_indexes(ctx, known)
+        print(f"publish {entry.day}: up to date (release {known.number})")
+        return known
+    head = ctx.ledger.current()
+    if head is not None and head.day > entry.day:
+        return _shelve(ctx, entry)
     load_indexes(ctx, entry)
-    for known in ctx.ledger.entries():
-        same = (known.day, known.manifests, known.models) == (
-            entry.day,
-            entry.manifests,
-            entry.models,
-        )
-        if same:
-            print(f"publish {entry.day}: up to date (release {known.number})")
-            return known
-    appended = ctx.ledger.append(entry)
+    try:
+        appended = ctx.ledger.append(entry)
+    except LedgerConflict:  # a later day was released meanwhile
+        return _shelve(ctx, entry)
     print(f"publish {entry.day}: release {appended.number} is live ({appended.verdict})")
     return appended
+
+
+def _shelve(ctx: Context, entry: Entry) -> Entry:
+    kept = ctx.ledger.shelve(entry)
+    print(
+        f"publish {entry.day}: stored, a later day is live; the run of the next day starts from it"
+    )
+    return kept
 
 
 def index_version(entry: Entry, kind: str) -> str:

@@ -17,21 +17,27 @@ SHORT = 8  # digits of a digest that people read
 
 
 def print_releases(ctx: Context) -> None:
-    """Print the ledger, newest first, one line per entry."""
+    """Print the ledger and the shelf, the newest day first, one line per entry."""
     preflight(("s3",), ctx)
     shown = Table("release", "day", "verdict", "parent", "direct", "think", "ctr", "who", "why")
-    for entry in reversed(ctx.ledger.entries()):
+    entries = [*ctx.ledger.entries(), *ctx.ledger.shelf()]
+    for entry in sorted(entries, key=lambda own: (own.day, abs(own.number)), reverse=True):
         models = [entry.models.get(kind, "-")[:SHORT] for kind in ("direct", "think", "ctr")]
         shown.add_row(
-            str(entry.number),
+            _name(entry.number),
             entry.day.isoformat(),
             entry.verdict,
-            str(entry.parent or "-"),
+            _name(entry.parent or 0),
             *models,
             entry.who,
             entry.why,
         )
     Console(width=140).print(shown)
+
+
+def _name(number: int) -> str:
+    """A release as people call it: 4, or "shelf 2" for one that never went live."""
+    return f"shelf {-number}" if number < 0 else str(number or "-")
 
 
 def print_release(ctx: Context, number: int) -> None:

@@ -4,6 +4,10 @@ Each entry is created once under the next free number, so the log has no gaps an
 writers can share a number. An entry's `models` name what it serves: an entry whose candidate
 policy was rejected carries on the policy of its parent, and a rollback carries on all of its
 parent.
+
+A day that is recomputed after a later one was released never moves live. Its release lies on the
+shelf: the run of the day after starts from it, and once such a chain reaches the current day, its
+release is appended to the ledger like any other. Shelved releases are numbered from -1 down.
 """
 
 import json
@@ -17,20 +21,22 @@ from aigq_tasks.storage.canonical import to_json
 from aigq_tasks.storage.objects import ObjectStore, sha256
 
 FOLDER = "ledger/"
+SHELF = "shelf/"
 
 
 class LedgerConflict(AigqError):  # noqa: N818 - it is an outcome of a race, not a fault
-    """The ledger moved on to a later day: the entry stays out, the release is not live."""
+    """The ledger moved on to a later day: the entry stays out of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """One release decision.
 
-    number: 1 for the first; 0 until Ledger.append sets it. day: the last day of log the release
-    has seen; it serves the days after. parent: number of the entry its policy was trained from.
-    manifests: stage -> manifest digest. models: ctr, direct, recall, u2q -> digest of the
-    manifest that produced what is served. code, config: digests of both. who, why: words.
+    number: 1 for the first, -1 for the first on the shelf; 0 until the ledger sets it. day: the
+    last day of log the release has seen; it serves the days after. parent: number of the
+    entry its policy was trained from. manifests: stage -> manifest digest. models: ctr, direct,
+    recall, u2q -> digest of the manifest that produced what is served. code, config: digests
+    of both. who, why: words.
     """
 
     number: int = 0
@@ -55,6 +61,11 @@ class Entry:
         fields = json.loads(data)
         return cls(**{**fields, "day": date.fromisoformat(fields["day"])})
 
+    def same_release(self, other: "Entry") -> bool:
+        """True when both serve the same, made of the same, for the same day."""
+        mine = (self.day, self.manifests, self.models)
+        return mine == (other.day, other.manifests, other.models)
+
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of the entry's bytes: what a stage that reads it records as input."""
@@ -72,7 +83,7 @@ class Ledger:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._known: dict[int, Entry] = {}  # entries never change: each is read once
+        self._known: dict[str, Entry] = {}  # entries never change: each is read once
 
     def entries(self) -> list[Entry]:
         """All entries in order of number; AigqError when one is missing."""
@@ -102,12 +113,38 @@ class Ledger:
         """The entry that served `day` (see the function of that name); None when none did."""
         return live_on(self.entries(), day)
 
+    def parent_of(self, day: date) -> Entry | None:
+        """The entry that the run for `day` starts from: of the latest earlier day the one that was
+        shelved last, else the one that served; None when there is no earlier day."""
+        live = self.live_on(day)
+        earlier = [own for own in self.shelf() if own.day < day]
+        shelved = max(earlier, key=lambda own: (own.day, -own.number), default=None)
+        if live is None or (shelved is not None and shelved.day >= live.day):
+            return shelved
+        return live
+
+    def shelf(self) -> list[Entry]:
+        """The releases that never went live, in the order in which they were shelved."""
+        return [self._read(key) for key in self._store.list(SHELF)]
+
+    def shelve(self, entry: Entry) -> Entry:
+        """Keep a release that cannot go live, and return it with its number: -1 for the first.
+        The one that was shelved last for its day is not stored twice in a row."""
+        while True:
+            shelf = self.shelf()
+            last = next((own for own in reversed(shelf) if own.day == entry.day), None)
+            if last is not None and last.same_release(entry):
+                return last
+            numbered = replace(entry, number=-len(shelf) - 1)
+            key = f"{SHELF}{-numbered.number:08d}.json"
+            if self._store.put_once(key, numbered.to_bytes()):
+                return numbered
+
     def append(self, entry: Entry) -> Entry:
         """Write `entry` under the next free number and return it with that number.
 
         Who loses a number to another writer reads the winner's entry and tries the next.
-        LedgerConflict when the entry before it is of a later day: a release of an older day
-        is kept in its manifests, but never moves live.
+        LedgerConflict when the entry before it is of a later day: see `shelve`.
         """
         head = self.current()
         while head is None or head.day <= entry.day:
@@ -117,16 +154,19 @@ class Ledger:
             head = self._entry(numbered.number)
         raise LedgerConflict(
             f"release of {entry.day} cannot go live: entry {head.number} already released "
-            f"{head.day}; to go back, publish the old release under that day or a later one"
+            f"{head.day}; to go back, use 'aigq rollback'"
         )
 
     def _entry(self, number: int) -> Entry:
-        if number not in self._known:
-            data = self._store.get(_key(number))
+        return self._read(_key(number))
+
+    def _read(self, key: str) -> Entry:
+        if key not in self._known:
+            data = self._store.get(key)
             if data is None:
-                raise AigqError(f"{_key(number)} cannot be read: restore it from a backup")
-            self._known[number] = Entry.from_bytes(data)
-        return self._known[number]
+                raise AigqError(f"{key} cannot be read: restore it from a backup")
+            self._known[key] = Entry.from_bytes(data)
+        return self._known[key]
 
 
 def _key(number: int) -> str:

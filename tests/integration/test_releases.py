@@ -27,8 +27,9 @@ FIRST = date(2017, 11, 6)
 
 
 @pytest.fixture
-def publish(ctx: Context) -> Callable[[int], Entry]:
-    """publish(n) releases day n: its policy wrote "tea n" for ann, and AUC was 0.n."""
+def publish(ctx: Context) -> Callable[..., Entry]:
+    """publish(n) releases day n: its policy wrote "tea n" for ann, and AUC was 0.n. With another
+    word than tea it is a recomputation of the day."""
 
     def made(stage: str, day: date, files: dict[str, bytes], auc: float) -> str:
         outputs = {
@@ -39,15 +40,15 @@ def publish(ctx: Context) -> Callable[[int], Entry]:
         )
         return ctx.manifests.create(manifest).digest
 
-    def build(number: int) -> Entry:
+    def build(number: int, word: str = "tea") -> Entry:
         day = FIRST + timedelta(days=number - 1)
-        lists = u2q.build({"ann": [f"tea {number}"]}, day)
+        lists = u2q.build({"ann": [f"{word} {number}"]}, day)
         index = pd.DataFrame([("tea", 1, f"jam {number}", 0.5)])
         index.columns = ["trigger", "rank", "query", "score"]
         models = {
             "u2q": made("u2q", day, {"u2q.parquet": to_parquet(lists)}, 0.0),
             "x2q": made("x2q", day, {"x2q.parquet": to_parquet(index)}, 0.0),
-            "direct": made("policy", day, {"weights": b"%d" % number}, 0.0),
+            "direct": made("policy", day, {"weights": f"{word} {number}".encode()}, 0.0),
             "ctr": made("ctr", day, {}, number / 10),
         }
         entry = Entry(
@@ -79,7 +80,7 @@ def served(ctx: Context) -> list[str]:
 
 
 def test_a_rollback_serves_the_old_release_within_seconds(
-    ctx: Context, publish: Callable[[int], Entry]
+    ctx: Context, publish: Callable[..., Entry]
 ) -> None:
     for number in range(1, 7):
         publish(number)
@@ -108,7 +109,7 @@ def test_a_rollback_serves_the_old_release_within_seconds(
     assert served(ctx) == ["tea 7", "jam 7"]
 
 
-def test_a_lost_cache_is_loaded_again(ctx: Context, publish: Callable[[int], Entry]) -> None:
+def test_a_lost_cache_is_loaded_again(ctx: Context, publish: Callable[..., Entry]) -> None:
     publish(1)
     publish(2)
     with versions.connect(ctx.settings.valkey.url) as client:
@@ -118,7 +119,7 @@ def test_a_lost_cache_is_loaded_again(ctx: Context, publish: Callable[[int], Ent
     assert served(ctx) == ["tea 1", "jam 1"]
 
 
-def test_what_cannot_be_gone_back_to(ctx: Context, publish: Callable[[int], Entry]) -> None:
+def test_what_cannot_be_gone_back_to(ctx: Context, publish: Callable[..., Entry]) -> None:
     with pytest.raises(AigqError, match="no release 1: the ledger holds none yet"):
         rollback(ctx, 1, "clicks fell")
     publish(1)
@@ -142,7 +143,7 @@ def test_what_cannot_be_gone_back_to(ctx: Context, publish: Callable[[int], Entr
 
 
 def test_a_rollback_loses_against_a_later_day(
-    ctx: Context, publish: Callable[[int], Entry], monkeypatch: pytest.MonkeyPatch
+    ctx: Context, publish: Callable[..., Entry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(1)
     publish(2)
@@ -156,7 +157,7 @@ def test_a_rollback_loses_against_a_later_day(
 
 
 def test_what_a_person_reads(
-    ctx: Context, publish: Callable[[int], Entry], capsys: pytest.CaptureFixture[str]
+    ctx: Context, publish: Callable[..., Entry], capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = publish(1), publish(2)
     changed = {what: (was, now) for what, was, now in differences(ctx, first, second)}
@@ -175,3 +176,49 @@ def test_what_a_person_reads(
     assert "c" * 64 in told
     print_difference(ctx, 1, 2)
     assert "ctr auc" in capsys.readouterr().out
+
+
+def test_a_recomputed_day_never_moves_live(
+    ctx: Context, publish: Callable[..., Entry], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Days 1 to 4 are released; 2 and 3 are computed again, then 4, the current one."""
+    for number in range(1, 5):
+        publish(number)
+    days = [FIRST + timedelta(days=n) for n in range(6)]
+    again = publish(2, "again")
+    assert again.number == -1
+    assert publish(2, "again") == again  # run once more: nothing new
+    assert served(ctx) == ["tea 4", "jam 4"]
+    # The run of day 3 starts from the recomputed day 2, that of day 4 still from the old day 3.
+    parents = [ctx.ledger.parent_of(day) for day in days[2:4]]
+    assert [own.number for own in parents if own] == [-1, 3]
+    assert publish(3, "again").number == -2
+    parent = ctx.ledger.parent_of(days[3])
+    assert parent is not None
+    assert parent.number == -2
+    # The chain reaches the day that is live: its release goes live.
+    assert publish(4, "again").number == 5
+    assert served(ctx) == ["again 4", "jam 4"]
+    parent = ctx.ledger.parent_of(days[4])
+    assert parent is not None
+    assert parent.number == 5
+    # What served in the past is not rewritten.
+    assert [own.number for own in (ctx.ledger.live_on(day) for day in days[1:4]) if own] == [
+        1,
+        2,
+        3,
+    ]
+    capsys.readouterr()
+    print_releases(ctx)
+    assert "shelf 2" in capsys.readouterr().out
+
+
+def test_publishing_an_old_day_again_leaves_the_live_lists_alone(
+    ctx: Context, publish: Callable[..., Entry]
+) -> None:
+    publish(1)
+    live = publish(2)
+    publish(1)
+    publish(1, "again")
+    with versions.connect(ctx.settings.valkey.url) as client:
+        assert client.ttl(f"u2q:{index_version(live, 'u2q')}") == -1  # it stays
