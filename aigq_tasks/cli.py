@@ -229,6 +229,17 @@ def hints(
 
 
 @app.command(rich_help_panel="Releases")
+def plan(
+    first: Annotated[date, typer.Option("--from", parser=_day, help="The first day.")],
+    last: Annotated[date, typer.Option("--to", parser=_day, help="The last day.")],
+) -> None:
+    """Tell what a backfill of some days would run, and why, before it runs."""
+    from aigq_tasks.stages.plan import print_plan
+
+    print_plan(_context(), first, last)
+
+
+@app.command(rich_help_panel="Releases")
 def releases() -> None:
     """List the release ledger: what served when, from which parent, who released it and why."""
     from aigq_tasks.stages.releases import print_releases

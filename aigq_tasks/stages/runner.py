@@ -70,25 +70,31 @@ def run_stage(stage: Stage, ctx: Context, day: date) -> Manifest:
     is absent, an input is missing, or an input changed while the stage ran.
     """
     preflight(stage.needs, ctx)
-    wanted = Manifest(
+    asked = wanted(stage, ctx, day)
+    manifest = ctx.manifests.head(stage.name, day)
+    seconds = None
+    if manifest is not None and manifest.input_digest == asked.input_digest:
+        print(f"{stage.name} {day}: up to date ({_label(manifest)})")
+    else:
+        started = time.perf_counter()
+        manifest = _execute(stage, ctx, asked)
+        seconds = time.perf_counter() - started
+        print(f"{stage.name} {day}: done in {seconds:.1f} s ({_label(manifest)})")
+    if "mlflow" in stage.needs:
+        _track(ctx, manifest, seconds)
+    return manifest
+
+
+def wanted(stage: Stage, ctx: Context, day: date) -> Manifest:
+    """The manifest that the stage's result would have now, without outputs. AigqError when an
+    input is missing."""
+    return Manifest(
         stage=stage.name,
         day=day,
         inputs=stage.inputs(ctx, day),
         config=stage.config(ctx),
         version=version("aigq"),
     )
-    manifest = ctx.manifests.head(stage.name, day)
-    seconds = None
-    if manifest is not None and manifest.input_digest == wanted.input_digest:
-        print(f"{stage.name} {day}: up to date ({_label(manifest)})")
-    else:
-        started = time.perf_counter()
-        manifest = _execute(stage, ctx, wanted)
-        seconds = time.perf_counter() - started
-        print(f"{stage.name} {day}: done in {seconds:.1f} s ({_label(manifest)})")
-    if "mlflow" in stage.needs:
-        _track(ctx, manifest, seconds)
-    return manifest
 
 
 def preflight(needs: tuple[str, ...], ctx: Context) -> None:

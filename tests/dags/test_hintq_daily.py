@@ -44,6 +44,14 @@ def test_the_arrows(daily: Any) -> None:
     assert set(rules.values()) == {"all_success"}
 
 
+def test_the_plan_knows_the_arrows() -> None:
+    from aigq_tasks.stages.plan import READS
+
+    stages = {stage.replace("-", "_"): before for stage, before in READS.items()}
+    known = {task: {one.replace("-", "_") for one in before} for task, before in stages.items()}
+    assert known == {task: before for task, before in ARROWS.items() if task != "publish"}
+
+
 def test_two_groups(daily: Any) -> None:
     groups = daily.task_group.get_task_group_dict()
     released = {"u2q", "x2q", "item_texts", "publish"}

@@ -25,21 +25,15 @@ from aigq_tasks.stages.bootstrap import STEPS, bootstrap
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.ctr import CtrStage
 from aigq_tasks.stages.evaluate import EvaluateStage, evaluated
-from aigq_tasks.stages.gate import GateStage
-from aigq_tasks.stages.item_text import ItemTextsStage
 from aigq_tasks.stages.market import MarketStage
-from aigq_tasks.stages.policy import PolicyStage
+from aigq_tasks.stages.plan import STAGES, plan
 from aigq_tasks.stages.publish import DAILY_STAGES, THINK_STAGES, publish
 from aigq_tasks.stages.reading import log_window, need, read_behaviours, record, table
-from aigq_tasks.stages.recall import RecallStage
 from aigq_tasks.stages.release import index_version
 from aigq_tasks.stages.runner import Stage, run_stage
-from aigq_tasks.stages.samples import SamplesStage
 from aigq_tasks.stages.show import hints_of, print_lookup, print_report, report_rows
 from aigq_tasks.stages.study import study
 from aigq_tasks.stages.think_samples import ThinkSamplesStage
-from aigq_tasks.stages.u2q import U2qStage
-from aigq_tasks.stages.x2q import X2qStage
 from aigq_tasks.storage.ledger import Entry
 from aigq_tasks.storage.manifests import Manifest
 from aigq_tasks.storage.tables import from_parquet
@@ -48,22 +42,6 @@ pytestmark = pytest.mark.integration
 EVE = date(2017, 10, 8)
 DAY = EVE + timedelta(days=1)
 DAYS = (DAY, DAY + timedelta(days=1))
-STAGES: tuple[Stage, ...] = (
-    MarketStage(),
-    CtrStage(),
-    RecallStage(),
-    SamplesStage(),
-    PolicyStage(),
-    ThinkSamplesStage(),
-    PolicyStage(think=True),
-    EvaluateStage(),
-    GateStage(),
-    U2qStage(),
-    X2qStage(),
-    ItemTextsStage(),
-)
-
-
 # The same code on a tenth of the households and a few steps of everything.
 SMALLEST = {
     "AIGQ_BOOTSTRAP_DAY": EVE.isoformat(),
@@ -236,6 +214,24 @@ def test_a_second_run_changes_nothing(
     assert {stage: manifest.digest for stage, manifest in again.items()} == before
     assert released.store.list("") == objects
     assert capsys.readouterr().out.count("up to date") == len(stages_of(DAY)) + 1
+
+
+def test_a_plan_tells_what_would_run_and_why(released: Context) -> None:
+    assert not [step for step in plan(released, *DAYS) if step.why]
+    gate = released.settings.gate.model_copy(update={"max_drop": 0.5})
+    lenient = replace(released, settings=released.settings.model_copy(update={"gate": gate}))
+    found = {(step.day, step.stage): step.why for step in plan(lenient, *DAYS) if step.why}
+    assert found[DAY, "gate"] == "changed: setting max_drop"
+    assert found[DAY, "u2q"] == "gate would run"
+    assert (DAY, "policy") not in found
+    assert found[DAY, "publish"] == f"shelved: {DAYS[1]} is live"
+    # The next day starts from that day's release: all of it would run, and go live.
+    assert found[DAYS[1], "market"] == f"it starts from the release of {DAY}, which changes"
+    assert found[DAYS[1], "publish"] == "goes live"
+    later = DAYS[1] + timedelta(days=1)
+    assert {step.why for step in plan(released, later, later) if step.stage == "market"} == {
+        "it never ran"
+    }
 
 
 def test_a_backfill_gives_what_single_days_give(released: Context, backfilled: Context) -> None:
