@@ -160,6 +160,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="AIGQ_",
         env_nested_delimiter="__",
+        # A section whose default is not its class's own keeps it where one field is set.
+        nested_model_default_partial_update=True,
         extra="forbid",
         frozen=True,
     )

@@ -49,6 +49,15 @@ def test_file_then_secrets_then_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.s3.secret_key.get_secret_value() == "hush"
 
 
+def test_one_field_of_a_section_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the section's default is not that of its class."""
+    Path("aigq.toml").write_text("[item_text.sft]\nmax_steps = 4\n")
+    monkeypatch.setenv("AIGQ_THINK__GRPO__STEPS", "2")
+    found, default = load_settings(), Settings.model_construct()
+    assert found.think.grpo == default.think.grpo.model_copy(update={"steps": 2})
+    assert found.item_text.sft == default.item_text.sft.model_copy(update={"max_steps": 4})
+
+
 def test_a_secret_is_not_printed() -> None:
     Path(".state").mkdir()
     Path(".state/secrets.env").write_text("AIGQ_S3__SECRET_KEY=hush\n")

@@ -211,22 +211,27 @@ def behaviour_scores(case: Case, lists: Mapping[str, Lists], scorer: "Scorer") -
     click probability of the first ten queries), length, copied, off_catalogue."""
     known = set(case.history["content"])
     own = {one.user_id: {line.content for line in one.lines} for one in case.shoppers}
-    rows = []
-    for arm, of_users in sorted(lists.items()):
-        for user in sorted(case.truth):
-            queries = of_users.get(user, [])
-            top, size = queries[:10], max(1, len(queries))
-            rows.append(
-                {
-                    "arm": arm,
-                    "user_id": user,
-                    "proxy": float(scorer([user] * len(top), top).mean()) if top else 0.0,
-                    "length": float(len(queries)),
-                    "copied": sum(query in own[user] for query in queries) / size,
-                    "off_catalogue": sum(query not in known for query in queries) / size,
-                }
-            )
-    return pd.DataFrame(rows)
+    written = [
+        (arm, user, of_users.get(user, []))
+        for arm, of_users in sorted(lists.items())
+        for user in sorted(case.truth)
+    ]
+    pairs = sorted({(user, query) for _, user, queries in written for query in queries[:10]})
+    scores = scorer([u for u, _ in pairs], [q for _, q in pairs]) if pairs else np.empty(0)
+    clicks = dict(zip(pairs, scores.tolist(), strict=True))
+    return pd.DataFrame(
+        [
+            {
+                "arm": arm,
+                "user_id": user,
+                "proxy": float(np.mean([clicks[user, query] for query in queries[:10]] or [0.0])),
+                "length": float(len(queries)),
+                "copied": sum(query in own[user] for query in queries) / max(1, len(queries)),
+                "off_catalogue": sum(q not in known for q in queries) / max(1, len(queries)),
+            }
+            for arm, user, queries in written
+        ]
+    )
 
 
 def _valid(users: list[str], lists: Lists, written: dict[str, bool] | None) -> Any:
