@@ -282,6 +282,20 @@ def rollback(
     go_back(_context(), to, why)
 
 
+@app.command(rich_help_panel="Releases")
+def gc(
+    days: Annotated[int, typer.Option("--keep-days", min=1, help="Days of releases to keep.")] = 30,
+    grace: Annotated[
+        float, typer.Option("--grace-hours", min=0, help="Younger objects always stay.")
+    ] = 24,
+    dry: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Remove stored results that no kept release needs, to serve or to go on from."""
+    from aigq_tasks.stages.gc import collect
+
+    collect(_context(), days, grace, dry)
+
+
 @app.command("x2q-lookup", rich_help_panel="Look")
 def x2q_lookup(
     trigger: Annotated[

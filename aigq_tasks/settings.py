@@ -27,8 +27,8 @@ from aigq_tasks.teacher.endpoint import EndpointConfig
 
 DEFAULT_CONFIG = Path("aigq.toml")
 # Variables of ours that are no settings: where the settings are, who publishes and why, the mark
-# of supervised processes.
-NO_SETTINGS = {"AIGQ_CONFIG", "AIGQ_WHO", "AIGQ_WHY", "AIGQ_SUPERVISED"}
+# of supervised processes, where a test kills a process.
+NO_SETTINGS = {"AIGQ_CONFIG", "AIGQ_WHO", "AIGQ_WHY", "AIGQ_SUPERVISED", "AIGQ_CRASH_AT"}
 
 
 class Section(BaseModel):

@@ -16,6 +16,7 @@ from typing import Any
 import requests
 
 from aigq_tasks.errors import AigqError
+from aigq_tasks.storage.crash import crash_point
 from aigq_tasks.storage.manifests import Manifest
 
 FIRST_DAY = date(2017, 1, 1)  # step 0: the first day of the replayed market
@@ -75,7 +76,9 @@ class Tracking:
                 name = f"{manifest.stage} {manifest.day} r{manifest.revision}"
                 created = client.create_run(experiment, run_name=name, tags=_tags(manifest))
                 run = created.info.run_id
+            crash_point("run")
             client.log_batch(run, metrics=_points(manifest, numbers), params=_params(manifest))
+            crash_point("metrics")
             with tempfile.TemporaryDirectory() as folder:
                 _write_artifacts(Path(folder), manifest, charts)
                 client.log_artifacts(run, folder)

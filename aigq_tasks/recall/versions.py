@@ -13,6 +13,7 @@ from valkey.client import Pipeline
 from valkey.exceptions import ValkeyError
 
 from aigq_tasks.errors import AigqError
+from aigq_tasks.storage.crash import crash_point
 
 _KEYS_AT_ONCE = 1000
 _DAY_S = 86_400
@@ -82,6 +83,7 @@ def _write(client: Valkey, space: str, version: str, values: Mapping[str, str]) 
             for key in keys[start : start + _KEYS_AT_ONCE]:
                 pipe.set(_key(space, version, key), values[key])
             _execute(pipe)
+        crash_point("index-half")
     client.set(_marker(space, version), len(keys))
     return len(keys)
 

@@ -3,6 +3,7 @@
 from aigq_tasks.recall import u2q, versions, x2q_source
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.reading import table
+from aigq_tasks.storage.crash import crash_point
 from aigq_tasks.storage.ledger import Entry, LedgerConflict
 
 
@@ -24,6 +25,7 @@ def publish_release(ctx: Context, entry: Entry) -> Entry:
     if head is not None and head.day > entry.day:
         return _shelve(ctx, entry)
     load_indexes(ctx, entry)
+    crash_point("indexes")
     try:
         appended = ctx.ledger.append(entry)
     except LedgerConflict:  # a later day was released meanwhile

@@ -11,6 +11,7 @@ from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.publish import publisher
 from aigq_tasks.stages.release import load_indexes
 from aigq_tasks.stages.runner import preflight
+from aigq_tasks.storage.crash import crash_point
 from aigq_tasks.storage.ledger import Entry
 
 SHORT = 8  # digits of a digest that people read
@@ -126,6 +127,7 @@ def rollback(ctx: Context, number: int, why: str) -> Entry:
         why=why,
     )
     load_indexes(ctx, entry)
+    crash_point("indexes")
     appended = ctx.ledger.append(entry)
     print(f"release {appended.number} is live: what release {number} ({target.day}) served")
     return appended

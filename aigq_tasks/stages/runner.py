@@ -16,6 +16,7 @@ import requests
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.stages.context import Context
+from aigq_tasks.storage.crash import crash_point
 from aigq_tasks.storage.manifests import Manifest, Output
 from aigq_tasks.tracking import REGISTERED_MODELS, Tracking
 
@@ -116,6 +117,7 @@ def preflight(needs: tuple[str, ...], ctx: Context) -> None:
 
 def _execute(stage: Stage, ctx: Context, wanted: Manifest) -> Manifest:
     output = stage.compute(ctx, wanted.day)
+    crash_point("computed")
     # Heads only move forward: equal inputs before and after mean compute read just these.
     if stage.inputs(ctx, wanted.day) != wanted.inputs:
         raise AigqError(
@@ -123,10 +125,11 @@ def _execute(stage: Stage, ctx: Context, wanted: Manifest) -> Manifest:
             f"run 'aigq {stage.name} --day {wanted.day}' again"
         )
     charts = {CHARTS + name: png for name, png in output.charts.items()}
-    outputs = {
-        name: Output(ctx.store.put_blob(data), len(data))
-        for name, data in sorted({**output.files, **charts}.items())
-    }
+    outputs = {}
+    for name, data in sorted({**output.files, **charts}.items()):
+        outputs[name] = Output(ctx.store.put_blob(data), len(data))
+        crash_point("object")
+    crash_point("objects")
     metrics = {
         name: value if isinstance(value, str) else float(value)
         for name, value in {**output.tags, **output.metrics}.items()

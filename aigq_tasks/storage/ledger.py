@@ -18,6 +18,7 @@ from typing import Literal
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.storage.canonical import to_json
+from aigq_tasks.storage.crash import crash_point
 from aigq_tasks.storage.objects import ObjectStore, sha256
 
 FOLDER = "ledger/"
@@ -150,6 +151,7 @@ class Ledger:
         while head is None or head.day <= entry.day:
             numbered = replace(entry, number=1 if head is None else head.number + 1)
             if self._store.put_once(_key(numbered.number), numbered.to_bytes()):
+                crash_point("ledger")
                 return numbered
             head = self._entry(numbered.number)
         raise LedgerConflict(

@@ -13,6 +13,7 @@ from typing import Any
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.storage.canonical import to_json
+from aigq_tasks.storage.crash import crash_point
 from aigq_tasks.storage.objects import ObjectStore, sha256
 
 
@@ -102,12 +103,12 @@ class Manifests:
             newest[key.rpartition("/")[0] + "/"] = key
         keys = {day: newest[folder] for folder, day in wanted.items() if folder in newest}
         with ThreadPoolExecutor(8) as pool:
-            return dict(zip(keys, pool.map(self._read, keys.values()), strict=True))
+            return dict(zip(keys, pool.map(self.read, keys.values()), strict=True))
 
     def head(self, stage: str, day: date) -> Manifest | None:
         """The highest revision of a stage's day; None when the stage has not run."""
         keys = self._store.list(_folder(stage, day))
-        return self._read(keys[-1]) if keys else None
+        return self.read(keys[-1]) if keys else None
 
     def create(self, manifest: Manifest) -> Manifest:
         """Make `manifest` the head of its day, and return it with the revision it got.
@@ -120,17 +121,20 @@ class Manifests:
             created = replace(manifest, revision=1 if head is None else head.revision + 1)
             data = created.to_bytes()
             self._store.put_blob(data)  # for get(digest); without the key below it means nothing
+            crash_point("manifest-body")
             key = f"{_folder(created.stage, created.day)}{created.revision:04d}.json"
             if self._store.put_once(key, data):
+                crash_point("manifest")
                 return created
-            head = self._read(key)
+            head = self.read(key)
         return head
 
     def get(self, digest: str) -> Manifest:
         """The manifest with that digest; AigqError when there is none."""
         return Manifest.from_bytes(self._store.get_blob(digest))
 
-    def _read(self, key: str) -> Manifest:
+    def read(self, key: str) -> Manifest:
+        """The manifest under a key that a listing gave."""
         if key not in self._known:
             data = self._store.get(key)
             if data is None:

@@ -1,11 +1,12 @@
 """Objects on S3, by the only primitives the release design needs: create once, read, list.
 
-Nothing here overwrites or deletes. Two writers of one key are settled by S3 itself with
+Nothing here overwrites, and only `delete`, for the garbage collection, deletes. Two writers of one key are settled by S3 itself with
 `If-None-Match: *`; If-Match is never used, because it let two racers win on SeaweedFS 4.48.
 """
 
 import hashlib
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 import boto3
@@ -134,6 +135,25 @@ class ObjectStore:
                 raise
 
         return self._retrying(attempt)
+
+    def age_hours(self, key: str) -> float:
+        """Hours since `key` was written, by the clock of the S3 service; 0 if it is gone."""
+
+        def attempt() -> float:
+            try:
+                head = self._s3.head_object(Bucket=self.bucket, Key=key)
+            except boto_errors.ClientError as error:
+                if _status(error) == 404:
+                    return 0.0
+                raise
+            now = parsedate_to_datetime(head["ResponseMetadata"]["HTTPHeaders"]["date"])
+            return (now - head["LastModified"]).total_seconds() / 3600
+
+        return self._retrying(attempt)
+
+    def delete(self, key: str) -> None:
+        """Remove `key`; one that is not there is fine."""
+        self._retrying(lambda: self._s3.delete_object(Bucket=self.bucket, Key=key))
 
     def ping(self) -> None:
         """Raise AigqError unless S3 answers now and takes the keys; a missing bucket is fine."""

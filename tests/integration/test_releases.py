@@ -10,6 +10,7 @@ import pytest
 from aigq_tasks.errors import AigqError
 from aigq_tasks.recall import u2q, versions, x2q_source
 from aigq_tasks.stages.context import Context
+from aigq_tasks.stages.gc import collect
 from aigq_tasks.stages.release import index_version, publish_release
 from aigq_tasks.stages.releases import (
     differences,
@@ -222,3 +223,28 @@ def test_publishing_an_old_day_again_leaves_the_live_lists_alone(
     publish(1, "again")
     with versions.connect(ctx.settings.valkey.url) as client:
         assert client.ttl(f"u2q:{index_version(live, 'u2q')}") == -1  # it stays
+
+
+def test_collected_garbage_leaves_every_kept_release_whole(
+    ctx: Context, publish: Callable[..., Entry], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(AigqError, match="nothing is released yet"):
+        collect(ctx, days=2, grace_hours=0, dry=False)
+    for number in range(1, 6):
+        publish(number)
+    lost = ctx.store.put_blob(b"a stage was killed before its manifest")
+    before = ctx.store.list("")
+    collect(ctx, days=2, grace_hours=0, dry=True)
+    collect(ctx, days=2, grace_hours=1, dry=False)  # all of it is younger
+    assert ctx.store.list("") == before
+    collect(ctx, days=2, grace_hours=0, dry=False)
+    # Days 4 and 5, and day 3, which served day 4.
+    for number in (5, 4, 3):
+        rollback(ctx, number, "are they whole?")
+        for digest in ctx.ledger.entry(number).models.values():
+            for output in ctx.manifests.get(digest).outputs.values():
+                ctx.store.get_blob(output.digest)
+    with pytest.raises(AigqError, match="restore the bucket"):
+        rollback(ctx, 1, "it is gone")
+    assert f"objects/{lost}" not in ctx.store.list("objects/")
+    assert len(ctx.ledger.entries()) == 5 + 3

@@ -1,0 +1,95 @@
+"""`aigq gc`: remove what no kept release needs, neither to serve nor to go on from.
+
+Kept are the releases of the last days, with all that they were made of: the manifests that their
+entries name, the manifests that those read, the outputs of all of them, and the logs of the
+history window. Kept too are the newest results of the last days, released or not. The ledger and
+the shelf stay whole: they are small, and say what was.
+"""
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+from rich.progress import track
+
+from aigq_tasks.errors import AigqError
+from aigq_tasks.stages.context import Context
+from aigq_tasks.stages.runner import preflight
+from aigq_tasks.storage.ledger import Entry, live_on
+from aigq_tasks.storage.manifests import Manifest
+from aigq_tasks.storage.objects import blob_key
+
+
+def collect(ctx: Context, days: int, grace_hours: float, dry: bool) -> None:
+    """Delete what is not kept, manifests first, so that none ever points at nothing.
+
+    An object younger than `grace_hours` stays: a stage that runs now stores its outputs before
+    its manifest. With `dry` nothing is deleted. AigqError without a release: nothing is known to
+    be kept then.
+    """
+    preflight(("s3",), ctx)
+    if ctx.ledger.current() is None:
+        raise AigqError("nothing is released yet, so nothing is known to be kept")
+    known = {key: ctx.manifests.read(key) for key in ctx.store.list("manifests/")}
+    by_digest = {manifest.digest: manifest for manifest in known.values()}
+    entries = [*ctx.ledger.entries(), *ctx.ledger.shelf()]
+    kept = needed(by_digest, entries, days, ctx.settings.market.history_days)
+    manifests = [key for key, manifest in known.items() if manifest.digest not in kept]
+    wanted = {blob_key(digest) for digest in objects_of(by_digest, kept)}
+    objects = [key for key in ctx.store.list("objects/") if key not in wanted]
+    doomed = [key for key in [*manifests, *objects] if ctx.store.age_hours(key) >= grace_hours]
+    if not dry:
+        with ThreadPoolExecutor(8) as pool:
+            list(track(pool.map(ctx.store.delete, doomed), "removing", total=len(doomed)))
+    verb = "would be removed" if dry else "removed"
+    print(f"{len(doomed)} objects {verb}, {len(kept)} results and {len(entries)} releases kept")
+
+
+def needed(
+    manifests: Mapping[str, Manifest], entries: Iterable[Entry], days: int, history_days: int
+) -> set[str]:
+    """Digests of the manifests to keep.
+
+    manifests: all of them, by digest. entries: of ledger and shelf. days: those of the newest
+    entry's last `days` days are kept, and the one that served when they began.
+    """
+    entries = list(entries)
+    first = max(entry.day for entry in entries) - timedelta(days=days - 1)
+    served = live_on([entry for entry in entries if entry.number > 0], first)
+    kept = [entry for entry in entries if entry.day >= first] + ([served] if served else [])
+    oldest_log = min(entry.day for entry in kept) - timedelta(days=history_days)
+    wanted = {digest for entry in kept for digest in _named(entry)}
+    heads: dict[tuple[str, str], Manifest] = {}
+    for manifest in manifests.values():
+        place = (manifest.stage, manifest.day.isoformat())
+        if place not in heads or manifest.revision > heads[place].revision:
+            heads[place] = manifest
+    for manifest in heads.values():
+        if manifest.day >= (oldest_log if manifest.stage == "market" else first):
+            wanted.add(manifest.digest)
+    return closure(manifests, wanted)
+
+
+def _named(entry: Entry) -> set[str]:
+    return {*entry.manifests.values(), *entry.models.values()}
+
+
+def closure(manifests: Mapping[str, Manifest], wanted: Iterable[str]) -> set[str]:
+    """The wanted manifests and all that they were made of, as far as there is a manifest of it."""
+    found: set[str] = set()
+    ahead = [digest for digest in wanted if digest in manifests]
+    while ahead:
+        digest = ahead.pop()
+        if digest not in found:
+            found.add(digest)
+            ahead += [one for one in manifests[digest].inputs.values() if one in manifests]
+    return found
+
+
+def objects_of(manifests: Mapping[str, Manifest], kept: Iterable[str]) -> set[str]:
+    """Digests of the objects that the kept manifests need: their own bodies and their outputs."""
+    return {
+        digest
+        for own in kept
+        for digest in (own, *(output.digest for output in manifests[own].outputs.values()))
+    }

@@ -1,0 +1,97 @@
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aigq_tasks.stages.gc import closure, needed, objects_of
+from aigq_tasks.storage.ledger import Entry
+from aigq_tasks.storage.manifests import Manifest, Output
+
+FIRST = date(2017, 11, 1)
+
+
+def manifest(stage: str, day: int, *inputs: Manifest, revision: int = 1) -> Manifest:
+    name = f"{stage}-{day}-{revision}"
+    return Manifest(
+        stage=stage,
+        day=FIRST + timedelta(days=day),
+        revision=revision,
+        inputs={f"input {n}": one.digest for n, one in enumerate(inputs)},
+        outputs={"data": Output(name, 1)},
+    )
+
+
+def entry(number: int, made: Manifest, *others: Manifest) -> Entry:
+    return Entry(
+        number=number,
+        day=made.day,
+        revision=1,
+        parent=None,
+        manifests={one.stage: one.digest for one in (made, *others)},
+        models={"direct": made.digest},
+        verdict="accepted",
+        code="c",
+        config="d",
+        who="w",
+        why="test",
+    )
+
+
+def by_digest(*manifests: Manifest) -> dict[str, Manifest]:
+    return {one.digest: one for one in manifests}
+
+
+def test_by_hand() -> None:
+    logs = [manifest("market", day) for day in range(6)]
+    sft = manifest("sft", 0, logs[0])
+    policies = [manifest("policy", day, sft, logs[day]) for day in range(1, 6)]
+    stale = manifest("policy", 5)
+    policies[4] = manifest("policy", 5, sft, logs[5], revision=2)
+    pending = manifest("samples", 5, logs[5])
+    known = by_digest(*logs, sft, *policies, stale, pending)
+    entries = [entry(n, policy) for n, policy in enumerate(policies, start=1)]
+    kept = needed(known, entries, days=2, history_days=1)
+    # Releases of days 4 and 5, and of day 3, which served day 4; what they were made of: IL-SFT of
+    # day 0 and its log; logs of one day before day 3; the newest results of days 4 and 5.
+    expected = [sft, logs[0], *logs[2:], *policies[2:], pending]
+    assert kept == {one.digest for one in expected}
+    assert objects_of(known, kept) >= {"policy-5-2", "sft-0-1"}
+    assert "policy-5-1" not in objects_of(known, kept)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[dict[str, Manifest], list[Entry]]:
+    """Days of results that read any earlier ones, and a release a day."""
+    made: list[Manifest] = []
+    entries = []
+    for day in range(draw(st.integers(1, 8))):
+        for stage in ("market", "ctr", "policy"):
+            earlier = draw(st.lists(st.sampled_from(made), max_size=3)) if made else []
+            made.append(manifest(stage, day, *earlier))
+        others = draw(st.lists(st.sampled_from(made), max_size=3))
+        entries.append(entry(day + 1, made[-1], *others))
+    return by_digest(*made), entries
+
+
+def all_of(manifests: dict[str, Manifest], start: str) -> Iterator[str]:
+    """The digest and, step by step, all that it was made of."""
+    yield start
+    for one in manifests[start].inputs.values():
+        yield from all_of(manifests, one)
+
+
+@given(histories(), st.integers(1, 9), st.integers(0, 9))
+def test_a_kept_release_keeps_all_that_it_was_made_of(
+    history: tuple[dict[str, Manifest], list[Entry]], days: int, history_days: int
+) -> None:
+    manifests, entries = history
+    kept = needed(manifests, entries, days, history_days)
+    for own in entries[-days:]:
+        for digest in (*own.manifests.values(), *own.models.values()):
+            assert set(all_of(manifests, digest)) <= kept
+    assert closure(manifests, kept) == kept
+    assert kept <= needed(manifests, entries, days + 1, history_days)
+    # Collected once, nothing is left to collect.
+    rest = {digest: manifests[digest] for digest in kept}
+    assert needed(rest, entries, days, history_days) == kept
