@@ -32,6 +32,7 @@ STAGES = (
     "u2q",
     "x2q",
     "item-texts",
+    "servable",
     "publish",
 )
 NOTHING_TO_DO = 99
@@ -175,6 +176,14 @@ def item_texts(day: Day) -> None:
     from aigq_tasks.stages.item_text import ItemTextsStage
 
     _run(ItemTextsStage(), day)
+
+
+@app.command(rich_help_panel="Daily stages")
+def servable(day: Day) -> None:
+    """Try the day's release on a few users, its models loaded anew: can it be served?"""
+    from aigq_tasks.stages.servable import ServableStage
+
+    _run(ServableStage(), day)
 
 
 @app.command(rich_help_panel="Daily stages")

@@ -154,6 +154,14 @@ class GateSettings(Section):
     min_user_days: int = Field(30, description="fewer prove nothing in either direction")
 
 
+class ServableSettings(Section):
+    """See `stages.servable`."""
+
+    canaries: int = Field(16, ge=1, description="users that a release is tried on")
+    reasoned: int = Field(4, ge=1, description="of them, those that AIGQ-Think reasons for")
+    max_seconds: float = Field(1.0, description="median time to rank one of them")
+
+
 class Settings(BaseSettings):
     """Everything that can be turned. `load_settings()` is the way to get one."""
 
@@ -186,6 +194,7 @@ class Settings(BaseSettings):
     x2q: X2qConfig = X2qConfig()
     generation: GenerationSettings = GenerationSettings()
     gate: GateSettings = GateSettings()
+    servable: ServableSettings = ServableSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -26,8 +26,8 @@ with DAG(
 * **learn:** `market` → `ctr`, `recall`, `samples` → `policy` → `evaluate` → `gate`: a candidate
   is trained and judged. `think_samples` → `think_policy`: on every fifth day (setting
   `think.update_days`) a candidate of AIGQ-Think too; on the others they are skipped.
-* **release:** `u2q` → `publish`: its queries are cached, and one ledger entry makes it live, or
-  records why not. `x2q`: AIGQ-Think reasons over the day's users; what leads to what becomes an
+* **release:** `u2q` → `servable` → `publish`: its queries are cached, the release is tried on a
+  few users, and one ledger entry makes it live, or records why not. `x2q`: AIGQ-Think reasons over the day's users; what leads to what becomes an
   index of the release. `item_texts`: what shoppers call the items that are new in the log.
 * **Run for D** sees only events before the end of D. Its release serves D + 1.
 * **Backfill:** reprocess *completed* or *failed*. The days run one after the other.
@@ -63,6 +63,7 @@ with DAG(
         u2q = stage("u2q", command="u2q", day=DAY)
         x2q = stage("x2q", command="x2q", day=DAY)
         item_texts = stage("item_texts", command="item-texts", day=DAY)
+        servable = stage("servable", command="servable", day=DAY)
         publish = stage(
             "publish", command="publish", day=DAY, depends_on_past=True, outlets=RELEASE
         )
@@ -71,8 +72,8 @@ with DAG(
     [ctr, samples] >> policy
     market >> think_samples
     [ctr, think_samples] >> think_policy
-    [policy, think_policy] >> evaluate >> gate >> u2q >> publish
+    [policy, think_policy] >> evaluate >> gate >> u2q
     ctr >> x2q
     market >> item_texts
-    [recall, x2q, item_texts] >> publish
+    [recall, u2q, x2q, item_texts] >> servable >> publish
     market >> publish  # wait_for_downstream looks one arrow far: publish is what market waits for

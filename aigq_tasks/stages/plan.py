@@ -20,6 +20,7 @@ from aigq_tasks.stages.reading import days_between
 from aigq_tasks.stages.recall import RecallStage
 from aigq_tasks.stages.runner import Stage, preflight, wanted
 from aigq_tasks.stages.samples import SamplesStage
+from aigq_tasks.stages.servable import ServableStage
 from aigq_tasks.stages.think_samples import ThinkSamplesStage
 from aigq_tasks.stages.u2q import U2qStage
 from aigq_tasks.stages.x2q import X2qStage
@@ -38,6 +39,7 @@ STAGES: tuple[Stage, ...] = (
     U2qStage(),
     X2qStage(),
     ItemTextsStage(),
+    ServableStage(),
 )
 READS = {
     "market": (),
@@ -52,6 +54,7 @@ READS = {
     "u2q": ("gate",),
     "x2q": ("ctr",),
     "item-texts": ("market",),
+    "servable": ("recall", "u2q", "x2q", "item-texts"),
 }
 
 

@@ -2,6 +2,7 @@
 
 import getpass
 import os
+from dataclasses import replace
 from datetime import date
 
 from aigq_tasks.errors import AigqError
@@ -28,12 +29,27 @@ THINK_STAGES = ("think-samples", "think-policy")  # of the days that renew AIGQ-
 
 
 def publish(ctx: Context, day: date) -> Entry:
-    """Load the day's u2q and x2q and append the day's release to the ledger.
+    """Load the day's u2q and x2q and append the day's release to the ledger. Run again: nothing
+    happens. AigqError if the day's release is not servable: what is live stays live."""
+    preflight(("s3", "valkey"), ctx)
+    servable = need(ctx, "servable", day)
+    verdict = record(ctx, servable, "servable.json")
+    if not verdict["servable"]:
+        raise AigqError(
+            f"the release of {day} cannot be served ({'; '.join(verdict['reasons'])}): mend it and "
+            "run the day again; what is live stays live"
+        )
+    entry = candidate(ctx, day)
+    manifests = dict(sorted({**entry.manifests, "servable": servable.digest}.items()))
+    return publish_release(ctx, replace(entry, manifests=manifests))
+
+
+def candidate(ctx: Context, day: date) -> Entry:
+    """The release that the day's results make, without a number.
 
     A rejected challenger of either variant leaves the parent's policy in place; an insane click
-    model leaves the parent's click model. Run again: nothing happens.
+    model leaves the parent's click model.
     """
-    preflight(("s3", "valkey"), ctx)
     stages = DAILY_STAGES + (THINK_STAGES if think_is_due(ctx, day) else ())
     manifests = {stage: need(ctx, stage, day) for stage in stages}
     verdict = record(ctx, manifests["gate"], "verdict.json")
@@ -46,11 +62,11 @@ def publish(ctx: Context, day: date) -> Entry:
         models["think"] = manifests["think-policy"].digest
     if not verdict["ctr_faults"]:
         models["ctr"] = manifests["ctr"].digest
-    entry = Entry(
+    return Entry(
         day=day,
         revision=manifests["u2q"].revision,
         parent=parent.number,
-        manifests={stage: manifest.digest for stage, manifest in sorted(manifests.items())},
+        manifests={stage: manifest.digest for stage, manifest in manifests.items()},
         models=models,
         verdict="accepted" if verdict["accepted"] else "rejected",
         code=ctx.code_digest(),
@@ -58,7 +74,6 @@ def publish(ctx: Context, day: date) -> Entry:
         who=publisher(),
         why=reason(),
     )
-    return publish_release(ctx, entry)
 
 
 def publisher() -> str:

@@ -1,0 +1,131 @@
+"""Stage `servable`: can what the day made answer? Its models are loaded anew, from S3.
+
+The second verdict before a release. `gate` asks whether the lists are good; this asks, in a
+process that trained nothing, whether the release can be served at all: for a few canary users
+the policy writes what the cache holds, AIGQ-Think reasons, the index answers, the stack ranks.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from aigq_tasks.context.prompt import Shopper
+from aigq_tasks.context.queries import is_allowed
+from aigq_tasks.errors import AigqError
+from aigq_tasks.stages.context import Context
+from aigq_tasks.stages.generation import generate, generation_config, reason, shoppers_at
+from aigq_tasks.stages.publish import candidate
+from aigq_tasks.stages.reading import (
+    log_window,
+    model,
+    need,
+    read_behaviours,
+    release_digest,
+    table,
+    window_digest,
+)
+from aigq_tasks.stages.runner import StageOutput
+from aigq_tasks.stages.serving import load_release_stack
+from aigq_tasks.storage.canonical import to_json
+from aigq_tasks.storage.ledger import Entry
+
+
+SAME = 0.8  # share of a canary's list that the cache must hold
+
+
+class ServableStage:
+    """Verdict with reasons; `publish` refuses what is not servable."""
+
+    name = "servable"
+    needs: tuple[str, ...] = ("s3", "mlflow")
+
+    def inputs(self, ctx: Context, day: date) -> dict[str, str]:
+        return {
+            "release": release_digest(candidate(ctx, day)),
+            "logs": window_digest(log_window(ctx, day)),
+        }
+
+    def config(self, ctx: Context) -> dict[str, Any]:
+        limits = ctx.settings.think.limits.model_dump()
+        return generation_config(ctx) | {"limits": limits, **ctx.settings.servable.model_dump()}
+
+    def compute(self, ctx: Context, day: date) -> StageOutput:
+        entry = candidate(ctx, day)
+        reasons = faults(ctx, entry, day)
+        verdict = {"servable": not reasons, "reasons": reasons}
+        return StageOutput(
+            files={"servable.json": to_json(verdict)},
+            metrics={"servable": float(not reasons)},
+            tags={"servable_reasons": "; ".join(reasons)},
+        )
+
+
+def faults(ctx: Context, entry: Entry, day: date) -> list[str]:
+    """Why a release cannot serve the day after `day`, in words; [] if it can."""
+    users = table(ctx, model(ctx, entry, "u2q"), "u2q")["user_id"].unique()
+    canaries = sorted(users)[:: max(1, len(users) // ctx.settings.servable.canaries)]
+    profiles = table(ctx, need(ctx, "market", day), "users")
+    history = read_behaviours(ctx, log_window(ctx, day), day)
+    shoppers = shoppers_at(ctx, canaries, profiles, history, day + timedelta(days=1))
+    checks: tuple[Callable[[], Iterable[str]], ...] = (
+        lambda: _written(ctx, entry, day, shoppers),
+        lambda: _reasoned(ctx, entry, shoppers),
+        lambda: _index(table(ctx, model(ctx, entry, "x2q"), "x2q")),
+        lambda: _ranked(ctx, entry, day, canaries),
+    )
+    found: list[str] = []
+    for check in checks:
+        try:
+            found += check()
+        except AigqError as error:  # an object is gone or damaged: that is a verdict, not a crash
+            found.append(str(error))
+    return found
+
+
+def _written(ctx: Context, entry: Entry, day: date, shoppers: list[Shopper]) -> Iterable[str]:
+    """The policy writes for the canaries of the day what the cache holds for them: most of it, for
+    another batch rounds differently."""
+    cached = table(ctx, model(ctx, entry, "u2q"), "u2q")
+    lists = cached[cached["day"] == day.isoformat()].groupby("user_id")["query"].agg(set)
+    today = [shopper for shopper in shoppers if shopper.user_id in lists.index]
+    generated = generate(ctx, model(ctx, entry, "direct"), today)
+    for user, queries in generated.lists.items():
+        if not queries:
+            yield f"the policy writes nothing for {user}"
+        elif len(lists[user] & set(queries)) < SAME * len(queries):
+            yield f"u2q of {user} is not what the policy writes"
+
+
+def _reasoned(ctx: Context, entry: Entry, shoppers: list[Shopper]) -> Iterable[str]:
+    known = [shopper for shopper in shoppers if shopper.lines][: ctx.settings.servable.reasoned]
+    for shopper, parsed in reason(ctx, model(ctx, entry, "think"), known):
+        if not parsed.valid:
+            yield f"AIGQ-Think's answer for {shopper.user_id} is malformed: {parsed.reason}"
+
+
+def _index(entries: pd.DataFrame) -> Iterable[str]:
+    if entries.empty:
+        yield "the x2q index is empty"
+    refused = [query for query in entries["query"].unique() if not is_allowed(query)]
+    if refused:
+        yield f"the x2q index holds {len(refused)} queries that may not be shown"
+
+
+def _ranked(ctx: Context, entry: Entry, day: date, users: list[str]) -> Iterable[str]:
+    stack = load_release_stack(ctx, entry, day + timedelta(days=1))
+    stack.rank(users[:1])  # what is built at first use is no user's latency
+    seconds = []
+    for user in users:
+        began = time.perf_counter()
+        ranking = stack.rank([user])
+        seconds.append(time.perf_counter() - began)
+        if ranking.empty:
+            yield f"the stack ranks nothing for {user}"
+    median = float(np.median(seconds))
+    limit = ctx.settings.servable.max_seconds
+    if median > limit:
+        yield f"ranking takes {median:.2f} s a user, more than {limit:.2f} s"
