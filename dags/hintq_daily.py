@@ -27,8 +27,9 @@ with DAG(
   is trained and judged. `think_samples` → `think_policy`: on every fifth day (setting
   `think.update_days`) a candidate of AIGQ-Think too; on the others they are skipped.
 * **release:** `u2q` → `servable` → `publish`: its queries are cached, the release is tried on a
-  few users, and one ledger entry makes it live, or records why not. `x2q`: AIGQ-Think reasons over the day's users; what leads to what becomes an
-  index of the release. `item_texts`: what shoppers call the items that are new in the log.
+  few users, and one ledger entry makes it live, or records why not. `x2q`: AIGQ-Think reasons
+  over the day's users; what leads to what becomes an index of the release. `item_texts`: what
+  shoppers call the items that are new in the log.
 * **Run for D** sees only events before the end of D. Its release serves D + 1.
 * **Backfill:** reprocess *completed* or *failed*. The days run one after the other.
 * **Again:** a stage whose inputs and settings did not change does nothing.

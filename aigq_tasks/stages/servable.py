@@ -33,7 +33,6 @@ from aigq_tasks.stages.serving import load_release_stack
 from aigq_tasks.storage.canonical import to_json
 from aigq_tasks.storage.ledger import Entry
 
-
 SAME = 0.8  # share of a canary's list that the cache must hold
 
 

@@ -1,7 +1,8 @@
 """Objects on S3, by the only primitives the release design needs: create once, read, list.
 
-Nothing here overwrites, and only `delete`, for the garbage collection, deletes. Two writers of one key are settled by S3 itself with
-`If-None-Match: *`; If-Match is never used, because it let two racers win on SeaweedFS 4.48.
+Nothing here overwrites, and only `delete`, for the garbage collection, deletes. Two writers of
+one key are settled by S3 itself with `If-None-Match: *`; If-Match is never used, because it let
+two racers win on SeaweedFS 4.48.
 """
 
 import hashlib
