@@ -42,8 +42,10 @@ def free_ports(count: int) -> list[int]:
 
 
 def free_block(count: int) -> int:
-    """The first of `count` consecutive free ports."""
-    for first in range(21000, 32000, count):
+    """The first of `count` consecutive free ports, from another range in each pytest worker."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    start = 21000 + worker * 2000
+    for first in range(start, start + 2000, count):
         if all(_is_free(port) for port in range(first, first + count)):
             return first
     raise RuntimeError("no free ports")
