@@ -148,8 +148,8 @@ def report(scores: pd.DataFrame, seed: int) -> str:
 def trend(scores: pd.DataFrame, seed: int) -> str:
     """Slope of (true click after − before) over days, with its 95% interval over users.
 
-    The slope is the mean of (t − t̄) · change / Var(t) over user-days, t the day's number; "0.000"
-    for a single day."""
+    The slope is the mean of (t − t̄) · change / Var(t) over user-days, t the day's number; 0 for a
+    single day."""
     after, before = (_judged(scores, arm, "true_click") for arm in ("challenger", "sft"))
     days = pd.to_datetime(before["day"]).map(pd.Timestamp.toordinal).to_numpy(np.float64)
     change = after["true_click"].to_numpy(np.float64) - before["true_click"].to_numpy(np.float64)
