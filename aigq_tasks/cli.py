@@ -294,7 +294,8 @@ def ablation(
 ) -> None:
     """Train both variants with one part of their samples changed: what is each part worth?
 
-    About half an hour per seed on 2 cores; resumes where it stopped; releases nothing.
+    One to two hours per seed on 2 cores, most of it for the long prompts; resumes where it
+    stopped; releases nothing.
     """
     from aigq_tasks.stages.ablation import ablation as run_ablation
 

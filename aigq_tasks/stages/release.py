@@ -11,18 +11,20 @@ def publish_release(ctx: Context, entry: Entry) -> Entry:
 
     The append is the one atomic step: before it no reader looks at the new versions, after
     it all do. An entry whose day, manifests and models are already in the ledger is returned as
-    it is, its u2q and x2q reloaded if Valkey has lost them.
+    it is; u2q and x2q of the current one are reloaded if Valkey has lost them. LedgerConflict for
+    a day before the current one.
     """
-    load_indexes(ctx, entry)
+    current = ctx.ledger.current()
+    made = (entry.day, entry.manifests, entry.models)
     for known in ctx.ledger.entries():
-        same = (known.day, known.manifests, known.models) == (
-            entry.day,
-            entry.manifests,
-            entry.models,
-        )
-        if same:
+        if (known.day, known.manifests, known.models) == made:
+            if known == current:
+                load_indexes(ctx, known)
             print(f"publish {entry.day}: up to date (release {known.number})")
             return known
+    # A load lets the other versions expire, so what cannot go live must not be loaded.
+    if current is None or current.day <= entry.day:
+        load_indexes(ctx, entry)
     appended = ctx.ledger.append(entry)
     print(f"publish {entry.day}: release {appended.number} is live ({appended.verdict})")
     return appended
