@@ -27,6 +27,7 @@ STAGES = (
     "policy",
     "think-samples",
     "think-policy",
+    "rivals",
     "evaluate",
     "gate",
     "u2q",
@@ -138,8 +139,16 @@ def think_policy(day: Day) -> None:
 
 
 @app.command(rich_help_panel="Daily stages")
+def rivals(day: Day) -> None:
+    """Score champion, IL-SFT, AIGQ-Think and the classic sources on held-out users."""
+    from aigq_tasks.stages.evaluate import RivalsStage
+
+    _run(RivalsStage(), day)
+
+
+@app.command(rich_help_panel="Daily stages")
 def evaluate(day: Day) -> None:
-    """Score challenger, champion, IL-SFT and the classic sources on held-out users."""
+    """Score the day's challengers on held-out users, beside their rivals."""
     from aigq_tasks.stages.evaluate import EvaluateStage
 
     _run(EvaluateStage(), day)

@@ -18,6 +18,7 @@ DAILY_STAGES = (
     "recall",
     "samples",
     "policy",
+    "rivals",
     "evaluate",
     "gate",
     "u2q",

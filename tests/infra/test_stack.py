@@ -29,6 +29,7 @@ FIRST, LAST = date(2017, 11, 6), date(2017, 11, 7)
 PATHS = (
     ("market", "ctr", "policy", "evaluate", "gate", "u2q", "publish"),
     ("market", "samples", "policy"),
+    ("ctr", "rivals", "evaluate"),
     ("market", "recall", "publish"),
     ("market", "item-texts", "publish"),
     ("ctr", "x2q", "publish"),

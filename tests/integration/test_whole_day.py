@@ -24,7 +24,7 @@ from aigq_tasks.stages.ablation import VARIANTS, ablation
 from aigq_tasks.stages.bootstrap import STEPS, bootstrap
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.ctr import CtrStage
-from aigq_tasks.stages.evaluate import EvaluateStage, evaluated
+from aigq_tasks.stages.evaluate import EvaluateStage, RivalsStage, evaluated
 from aigq_tasks.stages.gate import GateStage
 from aigq_tasks.stages.item_text import ItemTextsStage
 from aigq_tasks.stages.market import MarketStage
@@ -56,6 +56,7 @@ STAGES: tuple[Stage, ...] = (
     PolicyStage(),
     ThinkSamplesStage(),
     PolicyStage(think=True),
+    RivalsStage(),
     EvaluateStage(),
     GateStage(),
     U2qStage(),
@@ -362,7 +363,7 @@ def test_a_broken_click_model_is_found_out_within_a_day(
     """The last test here: it releases one more day."""
     day = DAYS[-1] + timedelta(days=1)
     champion = released.ledger.entries()[-1].models["direct"]
-    for stage in ("policy", "evaluate"):
+    for stage in ("policy", "arms"):
         monkeypatch.setattr(f"aigq_tasks.stages.{stage}.ctr_scorer", likes_what_nobody_asks)
     eager = released.with_grpo(steps=20, prompts_per_step=4, learning_rate=1e-3)
     run_day(eager, day)
