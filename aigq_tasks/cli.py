@@ -27,6 +27,7 @@ STAGES = (
     "policy",
     "think-samples",
     "think-policy",
+    "rivals",
     "evaluate",
     "gate",
     "u2q",
@@ -139,8 +140,16 @@ def think_policy(day: Day) -> None:
 
 
 @app.command(rich_help_panel="Daily stages")
+def rivals(day: Day) -> None:
+    """Score champion, IL-SFT, AIGQ-Think and the classic sources on held-out users."""
+    from aigq_tasks.stages.evaluate import RivalsStage
+
+    _run(RivalsStage(), day)
+
+
+@app.command(rich_help_panel="Daily stages")
 def evaluate(day: Day) -> None:
-    """Score challenger, champion, IL-SFT and the classic sources on held-out users."""
+    """Score the day's challengers on held-out users, beside their rivals."""
     from aigq_tasks.stages.evaluate import EvaluateStage
 
     _run(EvaluateStage(), day)
@@ -371,7 +380,8 @@ def ablation(
 ) -> None:
     """Train both variants with one part of their samples changed: what is each part worth?
 
-    About half an hour per seed on 2 cores; resumes where it stopped; releases nothing.
+    One to two hours per seed on 2 cores, most of it for the long prompts; resumes where it
+    stopped; releases nothing.
     """
     from aigq_tasks.stages.ablation import ablation as run_ablation
 

@@ -24,8 +24,9 @@ with DAG(
     doc_md=__doc__
     + """
 * **learn:** `market` → `ctr`, `recall`, `samples` → `policy` → `evaluate` → `gate`: a candidate
-  is trained and judged. `think_samples` → `think_policy`: on every fifth day (setting
-  `think.update_days`) a candidate of AIGQ-Think too; on the others they are skipped.
+  is trained and judged, beside `rivals`, which scores what it has to beat. `think_samples` →
+  `think_policy`: on every fifth day (setting `think.update_days`) a candidate of AIGQ-Think too;
+  on the others they are skipped.
 * **release:** `u2q` → `servable` → `publish`: its queries are cached, the release is tried on a
   few users, and one ledger entry makes it live, or records why not. `x2q`: AIGQ-Think reasons
   over the day's users; what leads to what becomes an index of the release. `item_texts`: what
@@ -57,6 +58,7 @@ with DAG(
         policy = stage("policy", command="policy", day=DAY, depends_on_past=True)
         think_samples = stage("think_samples", command="think-samples", day=DAY)
         think_policy = stage("think_policy", command="think-policy", day=DAY)
+        rivals = stage("rivals", command="rivals", day=DAY)
         # AIGQ-Think's two are skipped on most days.
         evaluate = stage("evaluate", command="evaluate", day=DAY, trigger_rule=UNLESS_FAILED)
         gate = stage("gate", command="gate", day=DAY)
@@ -73,7 +75,8 @@ with DAG(
     [ctr, samples] >> policy
     market >> think_samples
     [ctr, think_samples] >> think_policy
-    [policy, think_policy] >> evaluate >> gate >> u2q
+    ctr >> rivals
+    [policy, think_policy, rivals] >> evaluate >> gate >> u2q
     ctr >> x2q
     market >> item_texts
     [recall, u2q, x2q, item_texts] >> servable >> publish

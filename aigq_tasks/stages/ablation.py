@@ -17,8 +17,9 @@ import pandas as pd
 from aigq_tasks.context.interests import Interest, read_interests, render_interests
 from aigq_tasks.context.prompt import Histories, Shopper, plain_text
 from aigq_tasks.evaluation.intervals import bootstrap_mean_ci, paired_bootstrap
+from aigq_tasks.stages.arms import held_out_case, score_arms
 from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.evaluate import EvaluateStage, held_out_case, score_arms
+from aigq_tasks.stages.evaluate import EvaluateStage
 from aigq_tasks.stages.generation import generate, generate_reasoned
 from aigq_tasks.stages.reading import days_between, log_window, need, read_behaviours, table
 from aigq_tasks.stages.runner import StageOutput, preflight, run_stage

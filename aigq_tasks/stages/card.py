@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from aigq_tasks.errors import AigqError
+from aigq_tasks.stages.arms import classic_lists, held_out_case
 from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.evaluate import classic_lists, held_out_case
 from aigq_tasks.stages.reading import (
     BEHAVIOUR_TABLES,
     days_between,
@@ -37,7 +37,7 @@ def write_card(ctx: Context, out: Path) -> None:
 def _baselines(ctx: Context, days: list[date]) -> pd.DataFrame:
     """Query HR@30 per source and segment over all user-days of some days."""
     from aigq_tasks.evaluation.metrics import need_segments, query_hit, user_segments
-    from aigq_tasks.stages.evaluate import COLD_EVENTS
+    from aigq_tasks.stages.arms import COLD_EVENTS
 
     hits: dict[tuple[str, str], list[float]] = {}
     for day in days:

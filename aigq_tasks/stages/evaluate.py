@@ -1,51 +1,59 @@
-"""Stage `evaluate`: the challenger, its rivals and the classic sources on the day's held-out users.
+"""Stages `rivals` and `evaluate`: how good are the day's challengers?
 
-Truth is what a held-out user searched or clicked among the hints on D. Every arm sees that user's
-behaviours before D only; the classic sources and the click model are those of the release that
-served D, and the challenger was trained without any row of a held-out user's D (see
-`samples.holdout`). So no label leaks into any arm.
+The rivals (champion, IL-SFT, AIGQ-Think as it serves, the classic sources) do not wait for the
+challengers' training, so they are scored beside it.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import date
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from aigq_tasks.context.prompt import Shopper
-from aigq_tasks.logs.behaviours import hint_clicks
-from aigq_tasks.samples.holdout import held_out
+from aigq_tasks.stages.arms import classic_lists, held_out_case, score_policies
 from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.generation import generate, generate_reasoned, generation_config, shoppers_at
+from aigq_tasks.stages.generation import generation_config
 from aigq_tasks.stages.policy import think_is_due
 from aigq_tasks.stages.reading import (
-    BEHAVIOUR_TABLES,
     live_entry,
     log_window,
     model,
     need,
-    read_behaviours,
-    read_logs,
-    read_users,
     release_digest,
     table,
     window_digest,
 )
 from aigq_tasks.stages.runner import StageOutput
-from aigq_tasks.stages.serving import classic_sources, classifier, ctr_scorer
 from aigq_tasks.storage.canonical import to_json
 from aigq_tasks.storage.manifests import Manifest
 from aigq_tasks.storage.tables import to_parquet
 
-if TYPE_CHECKING:
-    from aigq_tasks.recall.stack import Scorer
-
 THINK_CHALLENGER = "think challenger"  # the arm; the one that serves is "think"
-COLD_EVENTS = 10  # a user with fewer behaviours before the day is cold
-Truth = dict[str, set[str]]
-Lists = dict[str, list[str]]
+
+
+class RivalsStage:
+    """Per-user scores of all that the day's challengers are compared with."""
+
+    name = "rivals"
+    needs: tuple[str, ...] = ("s3",)
+
+    def inputs(self, ctx: Context, day: date) -> dict[str, str]:
+        return {
+            "ctr": need(ctx, "ctr", day).digest,
+            "release": release_digest(live_entry(ctx, day)),
+            "logs": window_digest(log_window(ctx, day)),
+        }
+
+    def config(self, ctx: Context) -> dict[str, Any]:
+        return judging_config(ctx)
+
+    def compute(self, ctx: Context, day: date) -> StageOutput:
+        case = held_out_case(ctx, day)
+        entry = live_entry(ctx, day)
+        direct = {"champion": model(ctx, entry, "direct"), "sft": model(ctx, entry, "sft")}
+        think = {"think": model(ctx, entry, "think")}
+        scores = score_policies(ctx, day, case, direct, think, classic_lists(ctx, day, case))
+        return StageOutput(files={"scores.parquet": to_parquet(scores)}, metrics={})
 
 
 class EvaluateStage:
@@ -56,199 +64,44 @@ class EvaluateStage:
 
     def inputs(self, ctx: Context, day: date) -> dict[str, str]:
         policies = ("policy", "think-policy") if think_is_due(ctx, day) else ("policy",)
-        return {stage: need(ctx, stage, day).digest for stage in (*policies, "ctr")} | {
+        return {stage: need(ctx, stage, day).digest for stage in (*policies, "ctr", "rivals")} | {
             "release": release_digest(live_entry(ctx, day)),
             "logs": window_digest(log_window(ctx, day)),
         }
 
     def config(self, ctx: Context) -> dict[str, Any]:
-        return generation_config(ctx) | {
-            "holdout": ctx.settings.samples.holdout,
-            "split_seed": ctx.settings.seed,
-            "per_source": ctx.settings.recall.per_source,
-            "limits": ctx.settings.think.limits.model_dump(),
-        }
+        return judging_config(ctx)
 
     def compute(self, ctx: Context, day: date) -> StageOutput:
-        case = held_out_case(ctx, day)
-        entry = live_entry(ctx, day)
-        policies = {
-            "challenger": need(ctx, "policy", day),
-            "champion": model(ctx, entry, "direct"),
-            "sft": model(ctx, entry, "sft"),
-        }
-        lists, valid = policy_lists(ctx, policies, case)
-        reasoners = {"think": model(ctx, entry, "think")}
+        think = {}
         if think_is_due(ctx, day):
-            reasoners[THINK_CHALLENGER] = need(ctx, "think-policy", day)
-        for arm, policy in reasoners.items():
-            reasoned = generate_reasoned(ctx, policy, case.shoppers)
-            lists[arm], valid[arm] = reasoned.lists, reasoned.valid
-        scores = score_arms(ctx, day, case, classic_lists(ctx, day, case) | lists, valid)
-        scorer = ctr_scorer(ctx, entry, need(ctx, "ctr", day), day)
-        scores = scores.merge(behaviour_scores(case, lists, scorer), "left", ["arm", "user_id"])
+            think[THINK_CHALLENGER] = need(ctx, "think-policy", day)
+        direct = {"challenger": need(ctx, "policy", day)}
+        scores = pd.concat(
+            [
+                score_policies(ctx, day, held_out_case(ctx, day), direct, think),
+                table(ctx, need(ctx, "rivals", day), "scores"),
+            ]
+        ).sort_values(["arm", "user_id"], ignore_index=True)
         results = summarize(scores, ctx.settings.seed)
-        metrics = _headline(results)
-        chart = _bars(results, day)
         return StageOutput(
             files={
                 "scores.parquet": to_parquet(scores),
                 "results.json": to_json(results),
             },
-            metrics=metrics,
-            charts={"query_hr_30.png": chart},
+            metrics=_headline(results),
+            charts={"query_hr_30.png": _bars(results, day)},
         )
 
 
-@dataclass(frozen=True)
-class Case:
-    """What a day's evaluation asks: the truth per user, and what is known before the day."""
-
-    truth: Truth
-    shoppers: list[Shopper]
-    history: pd.DataFrame
-
-
-def held_out_case(ctx: Context, day: date, everybody: bool = False, titled: bool = False) -> Case:
-    """The held-out users of `day` (or all, where the compared models never saw the day), the
-    items of their histories called by their texts, or by their titles."""
-    logs = read_logs(ctx, [need(ctx, "market", day)], BEHAVIOUR_TABLES)
-    truth = truth_of_day(logs, day)
-    if not everybody:
-        share, seed = ctx.settings.samples.holdout, ctx.settings.seed
-        kept = held_out(truth, day, share, seed)
-        truth = {user: queries for user, queries in truth.items() if user in kept}
-    before = log_window(ctx, day - timedelta(days=1))
-    history = read_behaviours(ctx, before, None if titled else day)
-    profiles = read_users(ctx, before[-28:])
-    return Case(truth, shoppers_at(ctx, truth, profiles, history, day), history)
-
-
-def truth_of_day(logs: dict[str, pd.DataFrame], day: date) -> Truth:
-    """user -> normalised queries that the user searched, or clicked among the hints, on `day`."""
-    from aigq_tasks.context.queries import normalize
-
-    clicks = hint_clicks(logs)
-    today = clicks["click_time"].dt.date == day
-    asked = [logs["searches"][["user_id", "query"]], clicks.loc[today, ["user_id", "query"]]]
-    truth: Truth = {}
-    for user, query in pd.concat(asked).itertuples(index=False):
-        truth.setdefault(user, set()).add(normalize(query))
-    return dict(sorted(truth.items()))
-
-
-def policy_lists(
-    ctx: Context, policies: Mapping[str, Manifest], case: Case
-) -> tuple[dict[str, Lists], dict[str, dict[str, bool]]]:
-    """arm -> user -> list, and arm -> user -> was it well-formed; a policy that stands for two
-    arms writes once."""
-    written = {
-        digest: generate(ctx, manifest, case.shoppers)
-        for digest, manifest in {m.digest: m for m in policies.values()}.items()
+def judging_config(ctx: Context) -> dict[str, Any]:
+    """The settings that change what an arm writes, or for whom."""
+    return generation_config(ctx) | {
+        "holdout": ctx.settings.samples.holdout,
+        "split_seed": ctx.settings.seed,
+        "per_source": ctx.settings.recall.per_source,
+        "limits": ctx.settings.think.limits.model_dump(),
     }
-    made = {arm: written[manifest.digest] for arm, manifest in policies.items()}
-    return {arm: m.lists for arm, m in made.items()}, {arm: m.valid for arm, m in made.items()}
-
-
-def classic_lists(ctx: Context, day: date, case: Case) -> dict[str, Lists]:
-    """Arms that no policy writes: the recall sources of the release that served the day, and
-    what its whole stack ranked ("production")."""
-    users, k = sorted(case.truth), ctx.settings.generation.list_length
-    sources = classic_sources(ctx, model(ctx, live_entry(ctx, day), "recall"))
-    lists: dict[str, Lists] = {}
-    for name, source in sources.items():
-        found = source.recall(users, case.history, pd.Timestamp(day), k)
-        lists[name] = {user: [query for query, _ in found[user]] for user in users}
-    ranked = table(ctx, need(ctx, "market", day), "hint_rankings").sort_values(["user_id", "rank"])
-    stack = ranked.groupby("user_id")["query"].agg(list)
-    lists["production"] = {user: stack.get(user, []) for user in users}
-    return lists
-
-
-def score_arms(
-    ctx: Context,
-    day: date,
-    case: Case,
-    lists: dict[str, Lists],
-    valid: dict[str, dict[str, bool]],
-) -> pd.DataFrame:
-    """One row per (arm, user): query_hr_10, query_hr_30, cate_hr_30, sem_sim, unique_cates,
-    valid, true_click (market only), and query_hr_30 within each segment (NaN outside of it)."""
-    from aigq_tasks.evaluation import encoder, metrics
-
-    classify = classifier(ctx, live_entry(ctx, day)).classify
-    embed = encoder.SentenceEncoder()
-    moment = pd.Timestamp(day)
-    segments = metrics.need_segments(case.truth, case.history, moment) | metrics.user_segments(
-        case.truth, case.history, moment, min_events=COLD_EVENTS
-    )
-    users = metrics.scored_users(case.truth)
-    frames = []
-    for arm in sorted(lists):
-        own = {user: lists[arm].get(user, []) for user in users}
-        frame = pd.DataFrame(
-            {
-                "arm": arm,
-                "user_id": users,
-                "query_hr_10": metrics.query_hit(own, case.truth, 10),
-                "query_hr_30": metrics.query_hit(own, case.truth, 30),
-                "cate_hr_30": metrics.category_hit(own, case.truth, 30, classify),
-                "sem_sim": metrics.semantic_similarity(own, case.truth, 30, embed),
-                "unique_cates": metrics.unique_categories(own, 30, classify),
-                "valid": _valid(users, own, valid.get(arm)),
-            }
-        )
-        for name, truth in sorted(segments.items()):
-            inside = pd.Series(metrics.query_hit(own, truth, 30), metrics.scored_users(truth))
-            frame[f"query_hr_30/{name}"] = frame["user_id"].map(inside).astype("float64")
-        frame["true_click"] = frame["user_id"].map(_true_clicks(ctx, day, own)).astype("float64")
-        frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
-
-
-def behaviour_scores(case: Case, lists: Mapping[str, Lists], scorer: "Scorer") -> pd.DataFrame:
-    """arm, user_id, and what the alarms look at (see `evaluation.alarms`): proxy (mean predicted
-    click probability of the first ten queries), length, copied, off_catalogue."""
-    known = set(case.history["content"])
-    own = {one.user_id: {line.content for line in one.lines} for one in case.shoppers}
-    written = [
-        (arm, user, of_users.get(user, []))
-        for arm, of_users in sorted(lists.items())
-        for user in sorted(case.truth)
-    ]
-    pairs = sorted({(user, query) for _, user, queries in written for query in queries[:10]})
-    scores = scorer([u for u, _ in pairs], [q for _, q in pairs]) if pairs else np.empty(0)
-    clicks = dict(zip(pairs, scores.tolist(), strict=True))
-    return pd.DataFrame(
-        [
-            {
-                "arm": arm,
-                "user_id": user,
-                "proxy": float(np.mean([clicks[user, query] for query in queries[:10]] or [0.0])),
-                "length": float(len(queries)),
-                "copied": sum(query in own[user] for query in queries) / max(1, len(queries)),
-                "off_catalogue": sum(q not in known for q in queries) / max(1, len(queries)),
-            }
-            for arm, user, queries in written
-        ]
-    )
-
-
-def _valid(users: list[str], lists: Lists, written: dict[str, bool] | None) -> Any:
-    """A list may be served: the policy wrote it well-formed, and every query of it is allowed."""
-    from aigq_tasks.evaluation.metrics import valid_list
-
-    servable = valid_list({user: lists[user] for user in users}, 1)
-    if written is None:
-        return servable
-    return servable * np.array([written.get(user, False) for user in users], dtype=np.float64)
-
-
-def _true_clicks(ctx: Context, day: date, lists: Lists) -> dict[str, float]:
-    from aigq_tasks.market.oracle import baskets_of_users, true_click_means
-
-    baskets = baskets_of_users(day, ctx.settings.market, ctx.settings.seed)
-    return true_click_means(lists, baskets, ctx.settings.seed)
 
 
 def summarize(scores: pd.DataFrame, seed: int) -> dict[str, dict[str, dict[str, float]]]:

@@ -10,7 +10,7 @@ from rich.table import Table
 from aigq_tasks.errors import AigqError
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.ctr import CtrStage
-from aigq_tasks.stages.evaluate import EvaluateStage
+from aigq_tasks.stages.evaluate import EvaluateStage, RivalsStage
 from aigq_tasks.stages.gate import GateStage
 from aigq_tasks.stages.item_text import ItemTextsStage
 from aigq_tasks.stages.market import MarketStage
@@ -34,6 +34,7 @@ STAGES: tuple[Stage, ...] = (
     ThinkSamplesStage(),
     PolicyStage(),
     PolicyStage(think=True),
+    RivalsStage(),
     EvaluateStage(),
     GateStage(),
     U2qStage(),
@@ -49,7 +50,8 @@ READS = {
     "think-samples": ("market",),
     "policy": ("ctr", "samples"),
     "think-policy": ("ctr", "think-samples"),
-    "evaluate": ("policy", "think-policy"),
+    "rivals": ("ctr",),
+    "evaluate": ("policy", "think-policy", "rivals"),
     "gate": ("evaluate",),
     "u2q": ("gate",),
     "x2q": ("ctr",),

@@ -19,6 +19,7 @@ DAILY_STAGES = (
     "recall",
     "samples",
     "policy",
+    "rivals",
     "evaluate",
     "gate",
     "u2q",

@@ -19,14 +19,9 @@ import pandas as pd
 from aigq_tasks.errors import AigqError
 from aigq_tasks.evaluation.intervals import bootstrap_mean_ci, paired_bootstrap
 from aigq_tasks.policy.training import GrpoConfig
+from aigq_tasks.stages.arms import held_out_case, policy_lists, score_arms
 from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.evaluate import (
-    EvaluateStage,
-    held_out_case,
-    policy_lists,
-    policy_scores,
-    score_arms,
-)
+from aigq_tasks.stages.evaluate import EvaluateStage, policy_scores
 from aigq_tasks.stages.policy import PolicyStage
 from aigq_tasks.stages.reading import (
     days_between,

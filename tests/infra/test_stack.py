@@ -27,11 +27,12 @@ from aigq_tasks.stages.bootstrap import STEPS
 pytestmark = pytest.mark.integration
 FIRST, LAST = date(2017, 11, 6), date(2017, 11, 7)
 PATHS = (
-    ("market", "ctr", "policy", "evaluate", "gate", "u2q", "publish"),
+    ("market", "ctr", "policy", "evaluate", "gate", "u2q", "servable", "publish"),
     ("market", "samples", "policy"),
-    ("market", "recall", "publish"),
-    ("market", "item-texts", "publish"),
-    ("ctr", "x2q", "publish"),
+    ("ctr", "rivals", "evaluate"),
+    ("market", "recall", "servable"),
+    ("market", "item-texts", "servable"),
+    ("ctr", "x2q", "servable"),
 )
 RECORDER = """#!/bin/sh
 echo "$@" >> "$CALLS"

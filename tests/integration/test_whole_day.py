@@ -358,7 +358,7 @@ def test_a_broken_click_model_is_found_out_within_a_day(
     """The last test here: it releases one more day."""
     day = DAYS[-1] + timedelta(days=1)
     champion = released.ledger.entries()[-1].models["direct"]
-    for stage in ("policy", "evaluate"):
+    for stage in ("policy", "arms"):
         monkeypatch.setattr(f"aigq_tasks.stages.{stage}.ctr_scorer", likes_what_nobody_asks)
     eager = released.with_grpo(steps=20, prompts_per_step=4, learning_rate=1e-3)
     run_day(eager, day)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from aigq_tasks.context.prompt import HistoryLine, Shopper
-from aigq_tasks.stages.evaluate import Case, behaviour_scores
+from aigq_tasks.stages.arms import Case, behaviour_scores
 
 
 def test_what_the_alarms_look_at() -> None:
