@@ -5,6 +5,7 @@ flipped, cut short, emptied, another of its kind in its place), reads it by the 
 stages take, and puts it back. CI runs 50 cases; AIGQ_TEST_CORRUPTIONS=500 is the full run.
 """
 
+import copy
 import os
 import random
 from collections import Counter
@@ -32,7 +33,7 @@ from aigq_tasks.stages.reading import (
     read_logs,
 )
 from aigq_tasks.stages.serving import classic_sources, classifier, click_model, recall_sources
-from aigq_tasks.storage.ledger import Entry
+from aigq_tasks.storage.ledger import Entry, Ledger
 from aigq_tasks.storage.manifests import Manifests
 from aigq_tasks.storage.objects import blob_key
 
@@ -135,8 +136,9 @@ def corrupted(draw: random.Random, fault: str, data: bytes, others: list[bytes])
 
 
 def fresh(ctx: Context) -> Context:
-    """The context of a new process: nothing is known yet."""
-    return Context.open(ctx.settings)
+    """The context of a new process, which knows nothing yet, on the same connections."""
+    store = copy.copy(ctx.store)
+    return Context(ctx.settings, store, Manifests(store), Ledger(store))
 
 
 def test_everything_can_be_used_as_it_is(world: World) -> None:
