@@ -83,9 +83,9 @@ def _run(stage: Any, day: date) -> None:
 @app.command(rich_help_panel="Daily stages")
 def market(day: Day) -> None:
     """Land the event log of a day: replay its visits under the release that was live."""
-    from aigq_tasks.stages.market import MarketStage
+    from aigq_tasks.stages.market import MarketStage, land
 
-    _run(MarketStage(), day)
+    land(_context(), day, MarketStage())
 
 
 @app.command(rich_help_panel="Daily stages")
@@ -159,8 +159,11 @@ def evaluate(day: Day) -> None:
 def gate(day: Day) -> None:
     """Accept or reject the challenger, with reasons."""
     from aigq_tasks.stages.gate import GateStage
+    from aigq_tasks.stages.runner import run_stage
+    from aigq_tasks.stages.verdicts import print_quality
 
-    _run(GateStage(), day)
+    ctx = _context()
+    print_quality(ctx, run_stage(GateStage(), ctx, day))
 
 
 @app.command(rich_help_panel="Daily stages")
@@ -190,9 +193,12 @@ def item_texts(day: Day) -> None:
 @app.command(rich_help_panel="Daily stages")
 def servable(day: Day) -> None:
     """Try the day's release on a few users, its models loaded anew: can it be served?"""
+    from aigq_tasks.stages.runner import run_stage
     from aigq_tasks.stages.servable import ServableStage
+    from aigq_tasks.stages.verdicts import print_servable
 
-    _run(ServableStage(), day)
+    ctx = _context()
+    print_servable(ctx, run_stage(ServableStage(), ctx, day))
 
 
 @app.command(rich_help_panel="Daily stages")

@@ -90,6 +90,13 @@ class MarketSettings(Section):
     exploit_temperature: float = Field(0.08, description="of their softmax over rank scores")
 
 
+class LogSettings(Section):
+    """When a day with bad rows fails: more than both of these in one table."""
+
+    max_bad_share: float = Field(0.05, ge=0, le=1, description="of the rows of a table of a day")
+    few_bad: int = Field(20, ge=0, description="so many bad rows of a table are never too many")
+
+
 class CtrSettings(Section):
     window_days: int = 14
     num_threads: int = 2
@@ -152,6 +159,12 @@ class GateSettings(Section):
     min_valid_rate: float = Field(0.95, description="floor of the share of valid lists")
     min_diversity: float = Field(0.8, description="share of the champion's unique categories")
     min_user_days: int = Field(30, description="fewer prove nothing in either direction")
+    min_effective: float = Field(
+        200.0, description="off-policy: hints that the log must be worth for an estimate"
+    )
+    max_click_loss: float = Field(
+        0.05, description="off-policy: share of production's clicks that must not be lost"
+    )
 
 
 class ServableSettings(Section):
@@ -184,6 +197,7 @@ class Settings(BaseSettings):
     mlflow: MlflowSettings = MlflowSettings()
     airflow: AirflowSettings = AirflowSettings()
     market: MarketSettings = MarketSettings()
+    logs: LogSettings = LogSettings()
     ctr: CtrSettings = CtrSettings()
     recall: RecallSettings = RecallSettings()
     samples: SampleSettings = SampleSettings()

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aigq_tasks.evaluation.intervals import paired_bootstrap
+from aigq_tasks.evaluation.offpolicy import Comparison
 
 Values = npt.NDArray[np.float64]
 
@@ -33,6 +34,8 @@ class GateLimits:
     min_valid_rate: float = 0.98
     min_diversity: float = 0.8  # of the champion's mean unique categories
     min_user_days: int = 30  # fewer prove nothing in either direction
+    min_effective: float = 200.0  # hints that the log must be worth for an off-policy estimate
+    max_click_loss: float = 0.05  # of production's clicks per hint
     resamples: int = 2000
     seed: int = 0
 
@@ -83,6 +86,7 @@ def decide(
     limits: GateLimits,
     users: Sequence[str] | None = None,
     alarms: Sequence[str] = (),
+    clicks: Comparison | None = None,
 ) -> Verdict:
     """Accept the challenger unless a check fails.
 
@@ -92,6 +96,9 @@ def decide(
     - mean unique categories are below `min_diversity` times the champion's;
     - the CTR model is not sane: `ctr_faults` names what its own validation found;
     - something looks like reward hacking: `alarms` says what;
+    - it would clearly have earned fewer clicks than production: the 95 % interval of the
+      off-policy difference (`clicks`) lies below `-max_click_loss` of production's clicks per
+      hint. An estimate that abstains is reported and rejects nothing;
     - fewer than `min_user_days` user-days were scored.
 
     `champion` is None for the first release: what compares with it is then not asked. `users`
@@ -105,6 +112,8 @@ def decide(
     if champion is not None:
         findings.append(_diversity(challenger, champion, limits))
     findings += [_ctr_model(ctr_faults), _alarms(alarms)]
+    if clicks is not None:
+        findings.append(_clicks(clicks, limits))
 
     checks = tuple(check for check, _ in findings)
     accepted = all(check.passed for check in checks)
@@ -180,6 +189,24 @@ def _ctr_model(faults: Sequence[str]) -> tuple[Check, str]:
 def _alarms(raised: Sequence[str]) -> tuple[Check, str]:
     check = Check("alarms", len(raised), limit=0)
     return check, f"reward hacking: {'; '.join(raised) or 'no alarm'}"
+
+
+def _clicks(clicks: Comparison, limits: GateLimits) -> tuple[Check, str]:
+    found, difference = clicks.estimate, clicks.difference
+    worth = f"the log is worth {found.effective:.1f} of its {found.rows} hints"
+    if difference is None:
+        check = Check("offpolicy_effective", found.effective)
+        return check, f"off-policy clicks: no estimate, {worth}, below {limits.min_effective:.1f}"
+    check = Check(
+        "offpolicy_click_difference_high",
+        difference.high,
+        floor=0.0 - limits.max_click_loss * clicks.production,
+    )
+    return check, (
+        f"off-policy clicks per hint: {found.robust:.4f}, production {clicks.production:.4f}, "
+        f"95 % interval of the difference [{difference.low:+.4f}, {difference.high:+.4f}], upper "
+        f"end {_versus(check)} {check.floor:+.4f} (SNIPS {found.snips:.4f}; {worth})"
+    )
 
 
 def _versus(check: Check) -> str:

@@ -7,12 +7,14 @@ would have. All arrays are (n,) float64.
 SNIPS: Swaminathan & Joachims, NeurIPS 2015. Doubly robust: Dudík, Langford & Li, ICML 2011.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aigq_tasks.errors import AigqError
+from aigq_tasks.evaluation.intervals import RESAMPLES, PairedDifference, paired_bootstrap
 
 Values = NDArray[np.float64]
 
@@ -28,6 +30,43 @@ class Estimate:
     rows: int
 
 
+@dataclass(frozen=True)
+class Slots:
+    """The arguments of `estimate` but for the floor, and the user of each row."""
+
+    clicks: Values
+    logged: Values
+    other: Values
+    expected: Values
+    expected_shown: Values
+    users: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """production: its clicks per hint on the same rows. difference: doubly robust estimate minus
+    production's clicks, its interval over users; None where the estimate abstains."""
+
+    estimate: Estimate
+    production: float
+    difference: PairedDifference | None
+
+
+def compare(slots: Slots, floor: float, seed: int, resamples: int = RESAMPLES) -> Comparison:
+    """The other ranking against production; abstains as `estimate` does."""
+    arrays = (slots.clicks, slots.logged, slots.other, slots.expected, slots.expected_shown)
+    found = estimate(*arrays, floor)
+    production = float(slots.clicks.mean()) if len(slots.clicks) else 0.0
+    if found.robust is None:
+        return Comparison(found, production, None)
+    weights = slots.other / slots.logged
+    corrected = slots.expected + weights * (slots.clicks - slots.expected_shown)
+    difference = paired_bootstrap(
+        corrected, slots.clicks, slots.users, seed=seed, resamples=resamples
+    )
+    return Comparison(found, production, difference)
+
+
 def estimate(
     clicks: Values,
     logged: Values,
@@ -40,15 +79,15 @@ def estimate(
 
     logged, other: propensities of the shown query. expected: what a model predicts for the slot
     under the other ranking, Σ_q other(q) · model(q). expected_shown: what it predicts for the
-    shown query. Abstains when the effective sample size is below `floor`. AigqError when a logged
-    propensity is not in (0, 1]: such a log says nothing about other rankings.
+    shown query. Abstains when the effective sample size is 0 or below `floor`. AigqError when a
+    logged propensity is not in (0, 1]: such a log says nothing about other rankings.
     """
     if ((logged <= 0) | (logged > 1)).any():
         raise AigqError("a logged propensity is not in (0, 1]: the log cannot be reweighted")
     weights = other / logged
     total, squares = float(weights.sum()), float((weights**2).sum())
     effective = total**2 / squares if squares > 0 else 0.0
-    if effective < floor:
+    if effective < floor or total == 0:
         return Estimate(None, None, effective, len(clicks))
     corrected = expected + weights * (clicks - expected_shown)
     return Estimate(

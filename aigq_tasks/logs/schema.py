@@ -11,17 +11,38 @@ import pandas as pd
 import pandera.pandas as pa
 
 MAX_TEXT = 200
-_CONTROL = r"[\x00-\x1f\x7f]"
+# C0, DEL, C1, line and paragraph separators, and what turns the direction of text around.
+_CONTROL = "[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
+# A tag or an entity. Nobody shops for one, and the tokens of a prompt are tags.
+_MARKUP = r"<[/!?a-zA-Z|][^>]*>?|&#?\w+;"
+# Statements, not words: "drop leaf table" and "union jack" are things to buy.
+_SQL = (
+    r"(?i)\bunion\s+(?:all\s+)?select\b|\bselect\s+\*\s+from\b|\b(?:insert\s+into|delete\s+from)\b"
+    r"|\b(?:drop|alter|truncate)\s+table\b|['\"]\s*(?:or|and)\b.*=|['\"]\s*;|--\s*$"
+)
 
 
 def _text(longest: int = MAX_TEXT, empty: bool = False) -> pa.Column:
-    return pa.Column(
-        str,
-        [
-            pa.Check.str_length(0 if empty else 1, longest, error="length"),
-            pa.Check(lambda s: ~s.str.contains(_CONTROL, regex=True), name="control_character"),
-        ],
+    return pa.Column(str, _text_checks(longest, empty))
+
+
+def _text_checks(longest: int, empty: bool) -> list[pa.Check]:
+    return [
+        pa.Check.str_length(0 if empty else 1, longest, error="length"),
+        _without("control_character", _CONTROL),
+    ]
+
+
+def _without(name: str, pattern: str) -> pa.Check:
+    """Looks at the beginning only: what is longer breaks the rule of length already."""
+    return pa.Check(
+        lambda texts: ~texts.str.slice(0, MAX_TEXT).str.contains(pattern, regex=True), name=name
     )
+
+
+def _query() -> pa.Column:
+    checks = [_without("markup", _MARKUP), _without("sql", _SQL)]
+    return pa.Column(str, _text_checks(MAX_TEXT, empty=False) + checks)
 
 
 _TIME = np.dtype("datetime64[us]")
@@ -53,7 +74,7 @@ SCHEMAS: dict[str, pa.DataFrameSchema] = {
             "event_id": _text(_ID),
             "user_id": _text(_ID),
             "time": pa.Column(_TIME),
-            "query": _text(),
+            "query": _query(),
         },
         unique=["event_id"],
     ),
@@ -82,9 +103,9 @@ SCHEMAS: dict[str, pa.DataFrameSchema] = {
             "user_id": _text(_ID),
             "time": pa.Column(_TIME),
             "position": pa.Column("int64", pa.Check.isin([1, 2, 3], error="position")),
-            "query": _text(),
+            "query": _query(),
             "source": _text(_ID),
-            "rank_score": pa.Column("float64"),
+            "rank_score": pa.Column("float64", pa.Check(np.isfinite, name="rank_score")),
             "propensity": pa.Column(
                 "float64", pa.Check(lambda p: (p > 0) & (p <= 1), name="propensity")
             ),
@@ -93,19 +114,28 @@ SCHEMAS: dict[str, pa.DataFrameSchema] = {
             "click_time": pa.Column(_TIME, nullable=True),
             "release": pa.Column("int64"),
         },
-        checks=pa.Check(
-            lambda t: (t["clicked"] == t["click_time"].notna()) & ~(t["click_time"] < t["time"]),
-            name="click_time",
-        ),
+        checks=[
+            pa.Check(
+                lambda t: (
+                    (t["clicked"] == t["click_time"].notna()) & ~(t["click_time"] < t["time"])
+                ),
+                name="click_time",
+            ),
+            # What is clicked after midnight is a late click of the next day.
+            pa.Check(
+                lambda t: ~(t["click_time"].dt.floor("D") > t["time"].dt.floor("D")),
+                name="future",
+            ),
+        ],
         unique=["request_id", "position"],
     ),
     "hint_rankings": pa.DataFrameSchema(
         {
             "user_id": _text(_ID),
             "rank": pa.Column("int64", pa.Check.ge(1, error="rank")),
-            "query": _text(),
+            "query": _query(),
             "source": _text(_ID),
-            "rank_score": pa.Column("float64"),
+            "rank_score": pa.Column("float64", pa.Check(np.isfinite, name="rank_score")),
         },
         unique=["user_id", "rank"],
     ),
@@ -117,6 +147,11 @@ SCHEMAS: dict[str, pa.DataFrameSchema] = {
         },
         unique=["request_id", "position"],
     ),
+}
+# Tables whose rows stand for another row: (columns of the other, why a row without it is bad).
+REFERS_TO = {
+    "late_clicks": (["request_id", "position"], "no_impression"),
+    "search_clicks": (["event_id"], "no_search"),
 }
 # Tables whose rows happen at a time: a row of another day does not belong into the partition.
 EVENT_TIME = {

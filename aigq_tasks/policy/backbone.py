@@ -34,6 +34,7 @@ def load_backbone(name: str, more_tokens: Sequence[str] = ()) -> tuple[Any, Any]
 
 def _load_pretrained(source: str | Path) -> tuple[Any, Any]:
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
@@ -42,7 +43,7 @@ def _load_pretrained(source: str | Path) -> tuple[Any, Any]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
         model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise AigqError(
             f"no language model at '{source}' ({reason}); "

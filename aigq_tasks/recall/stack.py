@@ -241,14 +241,31 @@ def page_propensities(
         (pages, SLOTS): of each slot given the slots above it; 0 for what this ranking cannot show
         there, and below such a slot.
     """
-    pages, found = _Pages(scores, valid, exposure), np.zeros(chosen.shape)
-    possible = np.ones(len(chosen), dtype=bool)
+    chances = page_chances(scores, valid, chosen, exposure)
+    own = np.take_along_axis(chances, np.maximum(chosen, 0)[..., None], axis=2)[..., 0]
+    return np.where(chosen >= 0, own, 0.0)
+
+
+def page_chances(
+    scores: NDArray[np.float64],
+    valid: NDArray[np.bool_],
+    chosen: NDArray[np.intp],
+    exposure: Exposure,
+) -> NDArray[np.float64]:
+    """The propensities of all candidates, not of the chosen alone (arguments as above).
+
+    Returns:
+        (pages, SLOTS, candidates): what this ranking would put into each slot given the slots above
+        it as they are; sums to 1 over candidates, or is 0 below what it cannot show.
+    """
+    pages, found = _Pages(scores, valid, exposure), np.zeros((*chosen.shape, scores.shape[1]))
+    each, possible = np.arange(len(chosen)), np.ones(len(chosen), dtype=bool)
     for slot in range(chosen.shape[1]):
         exploit, explore = pages.offers()
+        found[possible, slot] = pages.chances(slot, exploit, explore)[possible]
         pick = np.maximum(chosen[:, slot], 0)
-        possible &= chosen[:, slot] >= 0
-        found[:, slot] = np.where(possible, pages.take(slot, pick, exploit, explore), 0.0)
-        possible &= found[:, slot] > 0
+        pages.take(slot, pick, exploit, explore)
+        possible &= (chosen[:, slot] >= 0) & (found[each, slot, pick] > 0)
     return found
 
 
@@ -268,6 +285,15 @@ class _Pages:
         exploit = plackett_luce(self.logits, self.left & self.top)
         explore = plackett_luce(np.zeros_like(self.logits), self.left)  # equal scores: uniform
         return exploit, explore
+
+    def chances(
+        self, slot: int, exploit: NDArray[np.float64], explore: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """What the slot holds, whoever explores: (pages, candidates)."""
+        total = self.odds.sum(axis=1)
+        exploring = (self.odds[:, slot] / np.where(total > 0, total, 1.0))[:, None]
+        mixed: NDArray[np.float64] = exploring * explore + (1 - exploring) * exploit
+        return mixed
 
     def take(
         self,

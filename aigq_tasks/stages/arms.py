@@ -91,20 +91,27 @@ def policy_lists(
     return {arm: m.lists for arm, m in made.items()}, {arm: m.valid for arm, m in made.items()}
 
 
-def score_policies(
-    ctx: Context,
-    day: date,
-    case: Case,
-    direct: Mapping[str, Manifest],
-    think: Mapping[str, Manifest],
-    classic: Mapping[str, Lists] | None = None,
-) -> pd.DataFrame:
-    """`score_arms` of stored policies of either variant, with their `behaviour_scores` by the
-    day's click model; of the classic arms without."""
+def written_lists(
+    ctx: Context, case: Case, direct: Mapping[str, Manifest], think: Mapping[str, Manifest]
+) -> tuple[dict[str, Lists], dict[str, dict[str, bool]]]:
+    """`policy_lists` of stored policies of either variant."""
     lists, valid = policy_lists(ctx, direct, case)
     for arm, policy in think.items():
         reasoned = generate_reasoned(ctx, policy, case.shoppers)
         lists[arm], valid[arm] = reasoned.lists, reasoned.valid
+    return lists, valid
+
+
+def score_policies(
+    ctx: Context,
+    day: date,
+    case: Case,
+    lists: dict[str, Lists],
+    valid: dict[str, dict[str, bool]],
+    classic: Mapping[str, Lists] | None = None,
+) -> pd.DataFrame:
+    """`score_arms` of what policies wrote, with their `behaviour_scores` by the day's click
+    model; of the classic arms without."""
     scores = score_arms(ctx, day, case, {**(classic or {}), **lists}, valid)
     scorer = ctr_scorer(ctx, live_entry(ctx, day), need(ctx, "ctr", day), day)
     return scores.merge(behaviour_scores(case, lists, scorer), "left", ["arm", "user_id"])

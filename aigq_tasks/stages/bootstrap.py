@@ -21,7 +21,7 @@ from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.ctr import CtrStage
 from aigq_tasks.stages.generation import generation_config
 from aigq_tasks.stages.item_text import ItemModelStage, ItemTextsStage
-from aigq_tasks.stages.market import MarketStage
+from aigq_tasks.stages.market import MarketStage, land
 from aigq_tasks.stages.publish import publisher, reason
 from aigq_tasks.stages.reading import (
     days_between,
@@ -49,7 +49,7 @@ from aigq_tasks.storage.manifests import Manifest
 def _history(ctx: Context, day: date) -> None:
     days = days_between(first_log_day(ctx), launch_day(ctx) - timedelta(days=1))
     for past in track(days, "landing history"):
-        run_stage(HistoryStage(), ctx, past)
+        land(ctx, past, HistoryStage())
 
 
 class HistoryStage(MarketStage):
@@ -110,7 +110,7 @@ def _first_release(ctx: Context, day: date) -> None:
 
 def _land(ctx: Context, first: date, last: date) -> None:
     for day in track(days_between(first, last), "replaying hints"):
-        run_stage(MarketStage(), ctx, day)
+        land(ctx, day, MarketStage())
 
 
 def _release(ctx: Context, day: date, made: dict[str, Manifest], parent: Entry | None) -> None:

@@ -4,15 +4,17 @@ The rivals (champion, IL-SFT, AIGQ-Think as it serves, the classic sources) do n
 challengers' training, so they are scored beside it.
 """
 
+from dataclasses import asdict
 from datetime import date
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from aigq_tasks.stages.arms import classic_lists, held_out_case, score_policies
+from aigq_tasks.stages.arms import classic_lists, held_out_case, score_policies, written_lists
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.generation import generation_config
+from aigq_tasks.stages.offpolicy import market_exposure, reweighted_hints
 from aigq_tasks.stages.policy import think_is_due
 from aigq_tasks.stages.reading import (
     live_entry,
@@ -52,12 +54,15 @@ class RivalsStage:
         entry = live_entry(ctx, day)
         direct = {"champion": model(ctx, entry, "direct"), "sft": model(ctx, entry, "sft")}
         think = {"think": model(ctx, entry, "think")}
-        scores = score_policies(ctx, day, case, direct, think, classic_lists(ctx, day, case))
+        lists, valid = written_lists(ctx, case, direct, think)
+        classic = classic_lists(ctx, day, case)
+        scores = score_policies(ctx, day, case, lists, valid, classic)
         return StageOutput(files={"scores.parquet": to_parquet(scores)}, metrics={})
 
 
 class EvaluateStage:
-    """Per-user scores and their means, for every arm and segment."""
+    """Per-user scores and their means, for every arm and segment; and the day's hints, with what
+    the challenger's lists would have shown in their place (`stages.offpolicy`)."""
 
     name = "evaluate"
     needs: tuple[str, ...] = ("s3", "mlflow")
@@ -70,16 +75,19 @@ class EvaluateStage:
         }
 
     def config(self, ctx: Context) -> dict[str, Any]:
-        return judging_config(ctx)
+        return judging_config(ctx) | {"exposure": asdict(market_exposure(ctx))}
 
     def compute(self, ctx: Context, day: date) -> StageOutput:
         think = {}
         if think_is_due(ctx, day):
             think[THINK_CHALLENGER] = need(ctx, "think-policy", day)
         direct = {"challenger": need(ctx, "policy", day)}
+        case = held_out_case(ctx, day)
+        lists, valid = written_lists(ctx, case, direct, think)
+        hints = reweighted_hints(ctx, day, case.truth, lists["challenger"])
         scores = pd.concat(
             [
-                score_policies(ctx, day, held_out_case(ctx, day), direct, think),
+                score_policies(ctx, day, case, lists, valid),
                 table(ctx, need(ctx, "rivals", day), "scores"),
             ]
         ).sort_values(["arm", "user_id"], ignore_index=True)
@@ -88,6 +96,7 @@ class EvaluateStage:
             files={
                 "scores.parquet": to_parquet(scores),
                 "results.json": to_json(results),
+                "hints.parquet": to_parquet(hints),
             },
             metrics=_headline(results),
             charts={"query_hr_30.png": _bars(results, day)},

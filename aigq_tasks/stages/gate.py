@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import date
 from typing import Any
 
@@ -9,9 +10,11 @@ import pandas as pd
 
 from aigq_tasks.evaluation.alarms import AlarmLimits, Behaviour, alarms
 from aigq_tasks.evaluation.gates import GateLimits, ListScores, Verdict, decide
+from aigq_tasks.evaluation.offpolicy import Comparison, compare
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.evaluate import THINK_CHALLENGER, evaluated, policy_scores
-from aigq_tasks.stages.reading import need, record
+from aigq_tasks.stages.offpolicy import slots_of
+from aigq_tasks.stages.reading import need, record, table
 from aigq_tasks.stages.runner import StageOutput
 from aigq_tasks.storage.canonical import to_json
 
@@ -40,20 +43,27 @@ class GateStage:
     def compute(self, ctx: Context, day: date) -> StageOutput:
         from ctr_model.validate import sanity
 
-        _, scores = evaluated(ctx, day)
+        evaluation, scores = evaluated(ctx, day)
         # The day's own click model, on the newest days, which its trees did not see.
         newest = record(ctx, need(ctx, "ctr", day), "newest.json")
         ctr = ctx.settings.ctr
         faults = sanity(newest, ctr.auc_floor, ctr.ece_ceiling)
         limits = GateLimits(**ctx.settings.gate.model_dump(), seed=ctx.settings.seed)
-        direct = _decide(scores, "challenger", "champion", faults, limits)
+        hints = slots_of(table(ctx, evaluation, "hints"))
+        clicks = compare(hints, limits.min_effective, limits.seed, limits.resamples)
+        direct = _decide(scores, "challenger", "champion", faults, limits, clicks)
         verdicts = {"": direct}  # prefix of its metrics and tags -> verdict
         if THINK_CHALLENGER in set(scores["arm"]):
             # What has nothing to reason from is left out: neither arm writes for it.
             known = scores[scores["user_id"].isin(_written_for(scores, "think"))]
             verdicts["think_"] = _decide(known, THINK_CHALLENGER, "think", faults, limits)
-        written = _record(direct) | {"ctr_faults": list(faults)}
-        metrics: dict[str, float | str] = {}
+        offpolicy = asdict(clicks)
+        written = _record(direct) | {"ctr_faults": list(faults), "offpolicy": offpolicy}
+        metrics: dict[str, float | str] = {
+            f"offpolicy/{name}": float(value)
+            for name, value in (offpolicy["estimate"] | {"production": clicks.production}).items()
+            if value is not None
+        }
         tags = {}
         for prefix, verdict in verdicts.items():
             metrics[f"{prefix}accepted"] = float(verdict.accepted)
@@ -71,11 +81,12 @@ def _decide(
     champion: str,
     faults: Sequence[str],
     limits: GateLimits,
+    clicks: Comparison | None = None,
 ) -> Verdict:
     new, old = (policy_scores(scores, arm) for arm in (challenger, champion))
     raised = alarms(_behaviour(new), _behaviour(old), AlarmLimits())
     users = new["user_id"].tolist()
-    return decide(_list_scores(new), _list_scores(old), faults, limits, users, raised)
+    return decide(_list_scores(new), _list_scores(old), faults, limits, users, raised, clicks)
 
 
 def _written_for(scores: pd.DataFrame, arm: str) -> "pd.Series[str]":

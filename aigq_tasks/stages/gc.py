@@ -35,7 +35,8 @@ def collect(ctx: Context, days: int, grace_hours: float, dry: bool) -> None:
     entries = [*ctx.ledger.entries(), *ctx.ledger.shelf()]
     kept = needed(by_digest, entries, days, ctx.settings.market.history_days)
     manifests = [key for key, manifest in known.items() if manifest.digest not in kept]
-    wanted = {blob_key(digest) for digest in objects_of(by_digest, kept)}
+    bodies = {entry.digest for entry in entries}  # what their readers check them against
+    wanted = {blob_key(digest) for digest in objects_of(by_digest, kept) | bodies}
     objects = [key for key in ctx.store.list("objects/") if key not in wanted]
     doomed = [key for key in [*manifests, *objects] if ctx.store.age_hours(key) >= grace_hours]
     if not dry:

@@ -6,14 +6,16 @@ logged together with the features that the click model saw (logged at serving ti
 and serving can never disagree).
 """
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
 
 import pandas as pd
 
-from aigq_tasks.errors import OutsideTheLog
-from aigq_tasks.logs.schema import SCHEMAS, empty
+from aigq_tasks.errors import AigqError, OutsideTheLog
+from aigq_tasks.logs.schema import REFERS_TO, empty
 from aigq_tasks.logs.validation import check_rows
+from aigq_tasks.settings import LogSettings
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.reading import (
     first_log_day,
@@ -21,12 +23,15 @@ from aigq_tasks.stages.reading import (
     live_entry,
     log_window,
     need,
+    read_logs,
+    record,
     release_digest,
     table,
     window_digest,
 )
-from aigq_tasks.stages.runner import StageOutput
+from aigq_tasks.stages.runner import StageOutput, run_stage
 from aigq_tasks.storage.canonical import to_json
+from aigq_tasks.storage.manifests import Manifest
 from aigq_tasks.storage.tables import to_parquet
 
 
@@ -61,7 +66,7 @@ class MarketStage:
             landed |= hints
             households = pd.concat([households, seen])
         landed |= _dimensions(households, pd.concat([clicks["item_id"], found["item_id"]]))
-        return _checked(landed, day, extra)
+        return checked_log(landed, day, _shown_before(ctx, day), extra)
 
 
 def _check_day(ctx: Context, day: date) -> None:
@@ -128,21 +133,80 @@ def _late(ctx: Context, day: date) -> pd.DataFrame:
     return table(ctx, need(ctx, "market", day - timedelta(days=1)), "late_next_day")
 
 
-def _checked(landed: dict[str, pd.DataFrame], day: date, extra: dict[str, bytes]) -> StageOutput:
+def _shown_before(ctx: Context, day: date) -> pd.DataFrame:
+    """The impressions that a late click of `day` may belong to."""
+    if day <= launch_day(ctx):
+        return empty("hint_impressions")
+    window = log_window(ctx, day - timedelta(days=1))
+    return read_logs(ctx, window, ("hint_impressions",))["hint_impressions"]
+
+
+def checked_log(
+    landed: Mapping[str, pd.DataFrame],
+    day: date,
+    shown_before: pd.DataFrame,
+    extra: Mapping[str, bytes],
+) -> StageOutput:
+    """The day's log as it is stored: the good rows of each table, beside them the others with
+    their reasons (`quarantine/`), and how many there are of each. No row is lost.
+
+    landed: table -> rows. shown_before: impressions of earlier days. extra: other files to store.
+    """
     output: dict[str, bytes] = dict(extra)
     metrics: dict[str, float | str] = {}
     quarantine: dict[str, dict[str, int]] = {}
-    for name in sorted(landed):
-        checked = check_rows(name, landed[name], day)
-        output[f"{name}.parquet"] = to_parquet(checked.good[list(SCHEMAS[name].columns)])
+    good: dict[str, pd.DataFrame] = {}
+    for name in sorted(landed, key=lambda name: (name in REFERS_TO, name)):
+        known = None
+        if name in REFERS_TO:
+            shown = [shown_before, good.get("hint_impressions", empty("hint_impressions"))]
+            known = pd.concat(shown) if name == "late_clicks" else good["searches"]
+        checked = check_rows(name, landed[name], day, known)
+        good[name] = checked.good
+        output[f"{name}.parquet"] = to_parquet(checked.good)
         metrics[f"rows_{name}"] = float(len(checked.good))
         metrics[f"quarantined_{name}"] = float(len(checked.bad))
         if len(checked.bad):
             output[f"quarantine/{name}.parquet"] = to_parquet(checked.bad)
             quarantine[name] = checked.reasons
+            for reason, rows in checked.reasons.items():
+                metrics[f"quarantined_{name}/{reason}"] = float(rows)
     output["quarantine.json"] = to_json(quarantine)
-    if "hint_impressions" in landed:
-        shown = landed["hint_impressions"]
-        metrics["clicks"] = float(shown["clicked"].sum())
-        metrics["ctr"] = round(float(shown["clicked"].mean()), 6)
+    clicked = good.get("hint_impressions", empty("hint_impressions"))["clicked"]
+    if len(clicked):
+        metrics["clicks"] = float(clicked.sum())
+        metrics["ctr"] = round(float(clicked.mean()), 6)
     return StageOutput(files=output, metrics=metrics)
+
+
+def land(ctx: Context, day: date, stage: MarketStage) -> Manifest:
+    """Run the stage; AigqError if too much of the day's log is bad.
+
+    The day is stored and its counts are in MLflow before it fails, so nothing is lost and there is
+    something to look at. It fails again until the source is mended (a new result) or the setting
+    lets it pass.
+    """
+    manifest = run_stage(stage, ctx, day)
+    excess = too_bad(manifest.metrics, ctx.settings.logs)
+    if excess:
+        counts = record(ctx, manifest, "quarantine.json")
+        words = "; ".join(
+            f"{name} {share:.1%} ({', '.join(f'{n} {why}' for why, n in counts[name].items())})"
+            for name, share in excess.items()
+        )
+        raise AigqError(
+            f"too many bad rows in the log of {day}: {words}; they are stored under quarantine/ of "
+            f"the market result {manifest.digest[:8]}. Mend the source and land the day again, or "
+            "let it pass with the settings logs.max_bad_share and logs.few_bad"
+        )
+    return manifest
+
+
+def too_bad(metrics: Mapping[str, float | str], limits: LogSettings) -> dict[str, float]:
+    """Tables with more bad rows than the limits allow -> the share of their rows that is bad."""
+    prefix, found = "rows_", {}
+    for name in sorted(key.removeprefix(prefix) for key in metrics if key.startswith(prefix)):
+        good, bad = (float(metrics[f"{kind}_{name}"]) for kind in ("rows", "quarantined"))
+        if bad > max(limits.few_bad, limits.max_bad_share * (good + bad)):
+            found[name] = bad / (good + bad)
+    return found

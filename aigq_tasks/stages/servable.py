@@ -15,7 +15,7 @@ import pandas as pd
 
 from aigq_tasks.context.prompt import Shopper
 from aigq_tasks.context.queries import is_allowed
-from aigq_tasks.errors import AigqError
+from aigq_tasks.errors import AigqError, ServiceAbsent
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.generation import generate, generation_config, reason, shoppers_at
 from aigq_tasks.stages.publish import candidate
@@ -43,10 +43,16 @@ class ServableStage:
     needs: tuple[str, ...] = ("s3", "mlflow")
 
     def inputs(self, ctx: Context, day: date) -> dict[str, str]:
-        return {
+        """A refusal counts as an input, so that it is never "up to date": a slow machine gets
+        faster, a lost object is restored, and the same release is tried again."""
+        asked = {
             "release": release_digest(candidate(ctx, day)),
             "logs": window_digest(log_window(ctx, day)),
         }
+        last = ctx.manifests.head(self.name, day)
+        if last is None or asked.items() - last.inputs.items():
+            return asked
+        return last.inputs if last.metrics["servable"] else asked | {"refusal": last.digest}
 
     def config(self, ctx: Context) -> dict[str, Any]:
         limits = ctx.settings.think.limits.model_dump()
@@ -64,25 +70,41 @@ class ServableStage:
 
 
 def faults(ctx: Context, entry: Entry, day: date) -> list[str]:
-    """Why a release cannot serve the day after `day`, in words; [] if it can."""
-    users = table(ctx, model(ctx, entry, "u2q"), "u2q")["user_id"].unique()
+    """Why a release cannot serve the day after `day`, in words; [] if it can. ServiceAbsent when
+    S3 does not answer: that says nothing about the release."""
+    try:
+        users = table(ctx, model(ctx, entry, "u2q"), "u2q")["user_id"].unique()
+    except ServiceAbsent:
+        raise
+    except AigqError as error:
+        return [f"u2q: {error}"]
+    if not len(users):
+        return ["the u2q cache is empty"]
     canaries = sorted(users)[:: max(1, len(users) // ctx.settings.servable.canaries)]
     profiles = table(ctx, need(ctx, "market", day), "users")
     history = read_behaviours(ctx, log_window(ctx, day), day)
     shoppers = shoppers_at(ctx, canaries, profiles, history, day + timedelta(days=1))
-    checks: tuple[Callable[[], Iterable[str]], ...] = (
-        lambda: _written(ctx, entry, day, shoppers),
-        lambda: _reasoned(ctx, entry, shoppers),
-        lambda: _index(table(ctx, model(ctx, entry, "x2q"), "x2q")),
-        lambda: _ranked(ctx, entry, day, canaries),
-    )
+    checks: dict[str, Callable[[], Iterable[str]]] = {
+        "direct": lambda: _written(ctx, entry, day, shoppers),
+        "think": lambda: _reasoned(ctx, entry, shoppers),
+        "x2q": lambda: _index(table(ctx, model(ctx, entry, "x2q"), "x2q")),
+        "stack": lambda: _ranked(ctx, entry, day, canaries),
+    }
     found: list[str] = []
-    for check in checks:
+    for name, check in checks.items():
         try:
             found += check()
-        except AigqError as error:  # an object is gone or damaged: that is a verdict, not a crash
-            found.append(str(error))
+        except ServiceAbsent:
+            raise
+        except Exception as error:  # whatever stops it here would stop it when it serves
+            found.append(f"{name}: {_words(error)}")
     return found
+
+
+def _words(error: Exception) -> str:
+    """One line; the kind of what is no AigqError goes with it."""
+    line = next(iter(str(error).splitlines()), "")
+    return line if isinstance(error, AigqError) else f"{type(error).__name__}: {line}"
 
 
 def _written(ctx: Context, entry: Entry, day: date, shoppers: list[Shopper]) -> Iterable[str]:

@@ -12,6 +12,7 @@ release is appended to the ledger like any other. Shelved releases are numbered 
 
 import json
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from typing import Literal
@@ -20,9 +21,11 @@ from aigq_tasks.errors import AigqError
 from aigq_tasks.storage.canonical import to_json
 from aigq_tasks.storage.crash import crash_point
 from aigq_tasks.storage.objects import ObjectStore, sha256
+from aigq_tasks.storage.records import read_record
 
 FOLDER = "ledger/"
 SHELF = "shelf/"
+REMEDY = "restore it from a backup"
 
 
 class LedgerConflict(AigqError):  # noqa: N818 - it is an outcome of a race, not a fault
@@ -93,13 +96,14 @@ class Ledger:
             if number != expected:
                 raise AigqError(
                     f"{_key(expected)} is missing in bucket '{self._store.bucket}' at "
-                    f"{self._store.url}: restore it from a backup"
+                    f"{self._store.url}: {REMEDY}"
                 )
-        return [self._entry(number) for number in numbers]
+        with ThreadPoolExecutor(8) as pool:
+            return list(pool.map(self._entry, numbers))
 
     def entry(self, number: int) -> Entry:
         """The entry of that number; AigqError when there is none."""
-        if self._store.get(_key(number)) is None:
+        if number < 1 or not self._store.has(_key(number)):
             head = self.current()
             known = f"1 to {head.number}" if head else "none yet"
             raise AigqError(f"there is no release {number}: the ledger holds {known}")
@@ -137,8 +141,7 @@ class Ledger:
             if last is not None and last.same_release(entry):
                 return last
             numbered = replace(entry, number=-len(shelf) - 1)
-            key = f"{SHELF}{-numbered.number:08d}.json"
-            if self._store.put_once(key, numbered.to_bytes()):
+            if self._put(numbered):
                 return numbered
 
     def append(self, entry: Entry) -> Entry:
@@ -150,7 +153,7 @@ class Ledger:
         head = self.current()
         while head is None or head.day <= entry.day:
             numbered = replace(entry, number=1 if head is None else head.number + 1)
-            if self._store.put_once(_key(numbered.number), numbered.to_bytes()):
+            if self._put(numbered):
                 crash_point("ledger")
                 return numbered
             head = self._entry(numbered.number)
@@ -159,20 +162,26 @@ class Ledger:
             f"{head.day}; to go back, use 'aigq rollback'"
         )
 
+    def _put(self, entry: Entry) -> bool:
+        """Create the entry under its number; False when somebody else has the number."""
+        data = entry.to_bytes()
+        self._store.put_blob(data)  # what a reader checks the entry against
+        return self._store.put_once(_key(entry.number), data)
+
     def _entry(self, number: int) -> Entry:
         return self._read(_key(number))
 
     def _read(self, key: str) -> Entry:
         if key not in self._known:
-            data = self._store.get(key)
-            if data is None:
-                raise AigqError(f"{key} cannot be read: restore it from a backup")
-            self._known[key] = Entry.from_bytes(data)
+            self._known[key] = read_record(
+                self._store, key, Entry.from_bytes, lambda own: _key(own.number), REMEDY
+            )
         return self._known[key]
 
 
 def _key(number: int) -> str:
-    return f"{FOLDER}{number:08d}.json"
+    """Of an entry of the ledger, or of one on the shelf (a number below 0)."""
+    return f"{SHELF if number < 0 else FOLDER}{abs(number):08d}.json"
 
 
 def _number(key: str) -> int:

@@ -15,6 +15,9 @@ from aigq_tasks.errors import AigqError
 from aigq_tasks.storage.canonical import to_json
 from aigq_tasks.storage.crash import crash_point
 from aigq_tasks.storage.objects import ObjectStore, sha256
+from aigq_tasks.storage.records import read_record
+
+REMEDY = "restore it from a backup, or delete it and run the stage of that day again"
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ class Manifests:
             data = created.to_bytes()
             self._store.put_blob(data)  # for get(digest); without the key below it means nothing
             crash_point("manifest-body")
-            key = f"{_folder(created.stage, created.day)}{created.revision:04d}.json"
+            key = _key(created)
             if self._store.put_once(key, data):
                 crash_point("manifest")
                 return created
@@ -134,13 +137,14 @@ class Manifests:
         return Manifest.from_bytes(self._store.get_blob(digest))
 
     def read(self, key: str) -> Manifest:
-        """The manifest under a key that a listing gave."""
+        """The manifest under a key that a listing gave; AigqError when it is damaged."""
         if key not in self._known:
-            data = self._store.get(key)
-            if data is None:
-                raise AigqError(f"{key} was listed in S3 but cannot be read: run the stage again")
-            self._known[key] = Manifest.from_bytes(data)
+            self._known[key] = read_record(self._store, key, Manifest.from_bytes, _key, REMEDY)
         return self._known[key]
+
+
+def _key(manifest: Manifest) -> str:
+    return f"{_folder(manifest.stage, manifest.day)}{manifest.revision:04d}.json"
 
 
 def _folder(stage: str, day: date) -> str:

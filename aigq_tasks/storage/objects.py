@@ -15,7 +15,7 @@ import botocore.exceptions as boto_errors
 import tenacity
 from botocore.config import Config
 
-from aigq_tasks.errors import AigqError
+from aigq_tasks.errors import AigqError, ServiceAbsent
 
 CONNECT_SECONDS = 2.0
 READ_SECONDS = 8.0
@@ -121,6 +121,20 @@ class ObjectStore:
 
         return self._retrying(attempt)
 
+    def has(self, key: str) -> bool:
+        """Whether there is anything under `key`."""
+
+        def attempt() -> bool:
+            try:
+                self._s3.head_object(Bucket=self.bucket, Key=key)
+            except boto_errors.ClientError as error:
+                if _status(error) == 404:
+                    return False
+                raise
+            return True
+
+        return self._retrying(attempt)
+
     def list(self, prefix: str) -> Keys:
         """All keys that start with `prefix`, sorted."""
 
@@ -216,8 +230,8 @@ class ObjectStore:
         except boto_errors.BotoCoreError as error:
             raise AigqError(f"S3 at {self.url}, bucket '{self.bucket}': {error}") from error
 
-    def _absent(self) -> AigqError:
-        return AigqError(f"S3 does not answer at {self.url}: start the services with 'make up'")
+    def _absent(self) -> ServiceAbsent:
+        return ServiceAbsent(f"S3 does not answer at {self.url}: start the services with 'make up'")
 
 
 def sha256(data: bytes) -> str:

@@ -5,6 +5,8 @@ import pytest
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.evaluation.gates import Check, GateLimits, ListScores, decide
+from aigq_tasks.evaluation.intervals import PairedDifference
+from aigq_tasks.evaluation.offpolicy import Comparison, Estimate
 
 LIMITS = GateLimits(margin=0.01, max_drop=0.03, min_valid_rate=0.95, min_diversity=0.8)
 
@@ -89,6 +91,33 @@ def test_an_alarm_is_enough_to_reject() -> None:
     verdict = decide(scores(400), scores(400), [], LIMITS, alarms=["the history is copied"])
     assert failed(verdict.checks) == ["alarms"]
     assert verdict.reasons == ("reward hacking: the history is copied",)
+
+
+def clicks(high: float, effective: float = 900.0) -> Comparison:
+    """Production has 0.1 clicks per hint; the upper end of the difference is `high`."""
+    difference = PairedDifference(high - 0.01, high - 0.02, high, 0.5, 40)
+    return Comparison(Estimate(0.09, 0.1 + high - 0.01, effective, 1000), 0.1, difference)
+
+
+def test_a_challenger_that_would_clearly_lose_clicks_is_rejected() -> None:
+    # The floor: 0.05 of 0.1 clicks per hint.
+    assert decide(scores(400), scores(400), [], LIMITS, clicks=clicks(-0.005)).accepted
+    verdict = decide(scores(400), scores(400), [], LIMITS, clicks=clicks(-0.006))
+    assert failed(verdict.checks) == ["offpolicy_click_difference_high"]
+    assert verdict.reasons == (
+        "off-policy clicks per hint: 0.0840, production 0.1000, 95 % interval of the difference "
+        "[-0.0260, -0.0060], upper end below -0.0050 (SNIPS 0.0900; the log is worth 900.0 of its "
+        "1000 hints)",
+    )
+
+
+def test_an_estimate_that_abstains_rejects_nothing_and_says_why() -> None:
+    abstains = Comparison(Estimate(None, None, 12.34, 1000), 0.1, None)
+    verdict = decide(scores(400), scores(400), [], LIMITS, clicks=abstains)
+    assert verdict.accepted
+    assert verdict.reasons[-1] == (
+        "off-policy clicks: no estimate, the log is worth 12.3 of its 1000 hints, below 200.0"
+    )
 
 
 def test_ctr_faults_are_passed_on() -> None:

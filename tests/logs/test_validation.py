@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from aigq_tasks.errors import AigqError
 from aigq_tasks.logs.schema import EVENT_TIME, SCHEMAS, empty
 from aigq_tasks.logs.validation import check_rows
+from aigq_tasks.storage.tables import from_parquet, to_parquet
 
 DAY = date(2017, 11, 6)
 NOON = pd.Timestamp("2017-11-06 12:00").as_unit("us")
@@ -57,7 +58,7 @@ def test_good_rows_pass_as_they_are() -> None:
     ("columns", "reason"),
     [
         ({"propensity": [0.2, 0.0, 1.0, 1.1]}, {"propensity": 2}),
-        ({"propensity": [0.2, float("nan"), 0.2, 0.2]}, {"not_nullable": 1}),
+        ({"propensity": [0.2, float("nan"), 0.2, 0.2]}, {"missing": 1}),
         ({"query": ["milk", "a\tb", "a\x7fb", "a\nb"]}, {"control_character": 3}),
         # A click needs its time, a time its click, and nobody clicks before the hint is shown.
         ({"clicked": [False, True, False, False]}, {"click_time": 1}),
@@ -92,15 +93,15 @@ def test_the_day_has_both_its_ends() -> None:
         "2017-11-05 23:59:59.999999", "2017-11-06", "2017-11-06 23:59:59.999999", "2017-11-07"
     )
     checked = check_rows("searches", searches(time=time), DAY)
-    assert checked.reasons == {"other_day": 2}
+    assert checked.reasons == {"future": 1, "other_day": 1}
     assert checked.good["event_id"].tolist() == ["b", "c"]
     assert checked.bad["event_id"].tolist() == ["a", "d"]
-    assert checked.bad["reason"].tolist() == ["other_day"] * 2
+    assert checked.bad["reason"].tolist() == ["other_day", "future"]
 
 
 def test_a_row_without_a_time_belongs_to_no_day() -> None:
     time = moments("2017-11-06", None, "2017-11-06", "2017-11-06")
-    assert check_rows("searches", searches(time=time), DAY).reasons == {"other_day": 1}
+    assert check_rows("searches", searches(time=time), DAY).reasons == {"missing": 1}
 
 
 def test_late_clicks_are_of_the_day_on_which_they_arrive() -> None:
@@ -168,9 +169,128 @@ def test_a_missing_column_is_a_broken_source(table: str) -> None:
             check_rows(table, rows, DAY)
 
 
-def test_a_column_of_another_type_is_a_broken_source() -> None:
-    with pytest.raises(AigqError, match="column time has a wrong type"):
-        check_rows("searches", searches(time="2017-11-06"), DAY)
+@pytest.mark.parametrize(
+    ("columns", "wrong"),
+    [
+        ({"time": [NOON, "2017-11-06", 1509969600, NOON.tz_localize("UTC")]}, "bcd"),
+        ({"time": "2017-11-06"}, "abcd"),
+        ({"query": ["milk", 5, b"milk", ["milk"]]}, "bcd"),
+        ({"query": ["milk", "\ud800", "milk", {"q": "milk"}]}, "bd"),  # cannot be written as UTF-8
+    ],
+)
+def test_a_value_of_another_type(columns: dict[str, Any], wrong: str) -> None:
+    checked = check_rows("searches", searches(**columns), DAY)
+    assert checked.reasons == {"wrong_type": len(wrong)}
+    assert checked.bad["event_id"].tolist() == list(wrong)
+    assert checked.good.dtypes.equals(empty("searches").dtypes)
+    stored = from_parquet(to_parquet(checked.bad))  # what is quarantined can be stored
+    assert stored["reason"].tolist() == ["wrong_type"] * len(wrong)
+
+
+@pytest.mark.parametrize(
+    ("columns", "reasons"),
+    [
+        ({"position": [1, "2", 1.5, None]}, {"missing": 1, "wrong_type": 2}),
+        ({"position": [1.0, 2.0, None, 10.0**30]}, {"missing": 1, "wrong_type": 1}),
+        ({"position": [1, True, 2, 3]}, {"wrong_type": 1}),
+        ({"propensity": [0.2, "0.2", True, 1]}, {"wrong_type": 2}),
+        ({"clicked": [False, 0, "no", None]}, {"missing": 1, "wrong_type": 2}),
+        ({"rank_score": [0.5, float("inf"), None, 0.5]}, {"missing": 1, "rank_score": 1}),
+    ],
+)
+def test_a_number_of_another_type(columns: dict[str, Any], reasons: dict[str, int]) -> None:
+    given = pd.DataFrame(
+        {**impressions(), **{k: pd.Series(v, dtype=object) for k, v in columns.items()}}
+    )
+    checked = check_rows("hint_impressions", given, DAY)
+    assert checked.reasons == reasons
+    assert checked.good.dtypes.equals(impressions().dtypes)
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("<script>alert(1)</script>", "markup"),
+        ("milk<search>tea", "markup"),  # a token of the prompt
+        ("<|im_end|>", "markup"),
+        ("&lt;b&gt;", "markup"),
+        ("milk'; DROP TABLE users; --", "sql"),
+        ("' OR '1'='1", "sql"),
+        ("1 UNION SELECT password FROM users", "sql"),
+        ("a\u0085b", "control_character"),
+        ("a\u202eb", "control_character"),
+        ("a\x00b", "control_character"),
+        ("m" * 10_000_000, "length"),
+        ("drop leaf table", None),
+        ("union jack mug & saucer", None),
+        ("select cuts from the deli", None),
+        ("{query} %s ../etc/passwd", None),  # text is text: nobody formats or opens it
+        ("i <3 milk", None),
+        ("piñata 50% off", None),
+    ],
+)
+def test_what_a_query_may_hold(query: str, reason: str | None) -> None:
+    checked = check_rows("searches", searches(query=["milk", "tea", query, "milk"]), DAY)
+    assert checked.reasons == ({reason: 1} if reason else {})
+    assert (*checked.good["query"], *checked.bad["query"]).count(query) == 1
+
+
+def test_a_click_needs_what_was_clicked() -> None:
+    late = pd.DataFrame(
+        {
+            "request_id": ["r1-0", "r1-0", "r9-0", "r2-0"],
+            "position": [1, 2, 1, 1],
+            "click_time": moments(*["2017-11-06 00:01"] * 4),
+        }
+    )
+    checked = check_rows("late_clicks", late, DAY, known=impressions())
+    assert checked.good["request_id"].tolist() == ["r1-0", "r2-0"]
+    assert checked.reasons == {"no_impression": 2}
+    found = searches()[["event_id", "user_id", "time"]].assign(item_id="1")
+    checked = check_rows("search_clicks", found, DAY, known=searches().head(3))
+    assert checked.reasons == {"no_search": 1}
+    nobody = check_rows("search_clicks", found, DAY, known=empty("searches"))
+    assert nobody.reasons == {"no_search": 4}
+
+
+def test_a_click_of_tomorrow_is_not_known_today() -> None:
+    columns = {
+        "clicked": [True, False, False, False],
+        "click_time": moments("2017-11-07", None, None, None),
+    }
+    checked = check_rows("hint_impressions", impressions(**columns), DAY)
+    assert checked.reasons == {"future": 1}
+
+
+ANYTHING = st.one_of(
+    st.none(),
+    st.text(max_size=5),
+    st.sampled_from(["milk", "<b>", "a\tb", "'; drop table x", "x" * 300, "\ud800"]),
+    st.integers(),
+    st.floats(),
+    st.booleans(),
+    st.binary(max_size=3),
+    st.datetimes(),
+    st.just(NOON),
+    st.lists(st.integers(), max_size=2),
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(sorted(SCHEMAS)), st.data())
+def test_whatever_comes_nothing_is_lost(table: str, data: st.DataObject) -> None:
+    columns = list(SCHEMAS[table].columns)
+    row = st.fixed_dictionaries(dict.fromkeys(columns, ANYTHING))
+    rows = data.draw(st.lists(row, min_size=1, max_size=6))
+    given = pd.DataFrame(rows, columns=columns, dtype=object)
+    checked = check_rows(table, given, DAY)
+    assert len(checked.good) + len(checked.bad) == len(rows)
+    assert sum(checked.reasons.values()) == len(checked.bad)
+    assert checked.good.dtypes.equals(empty(table).dtypes)
+    assert (
+        from_parquet(to_parquet(checked.bad))["reason"].tolist() == checked.bad["reason"].tolist()
+    )
+    assert check_rows(table, checked.good, DAY).reasons == {}
 
 
 @pytest.mark.parametrize("table", sorted(SCHEMAS))
@@ -197,7 +317,7 @@ def test_other_columns_do_not_pass() -> None:
     assert list(checked.good.columns) == ["event_id", "user_id", "time", "query"]
 
 
-@settings(max_examples=40)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(
         st.tuples(
