@@ -83,7 +83,7 @@ def _write(client: Valkey, space: str, version: str, values: Mapping[str, str]) 
             for key in keys[start : start + _KEYS_AT_ONCE]:
                 pipe.set(_key(space, version, key), values[key])
             _execute(pipe)
-        crash_point("index-half")
+        crash_point(f"{space}-half")
     client.set(_marker(space, version), len(keys))
     return len(keys)
 
@@ -95,6 +95,7 @@ def _retire(client: Valkey, space: str, version: str, ttl_s: int) -> None:
     # The marker goes first: it must not outlive the lists it vouches for. NX: a retirement that
     # was cut off goes on where it was, and never postpones an expiry.
     client.expire(_marker(space, version), ttl_s, nx=True)
+    crash_point(f"{space}-retire")
     with client.pipeline(transaction=False) as pipe:
         for key in client.scan_iter(match=_key(space, version, "*"), count=_KEYS_AT_ONCE):
             pipe.expire(key, ttl_s, nx=True)

@@ -139,6 +139,7 @@ class Ledger:
             numbered = replace(entry, number=-len(shelf) - 1)
             key = f"{SHELF}{-numbered.number:08d}.json"
             if self._store.put_once(key, numbered.to_bytes()):
+                crash_point("shelf")
                 return numbered
 
     def append(self, entry: Entry) -> Entry:

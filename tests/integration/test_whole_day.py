@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import requests
 import servers
+from smallest import DAY, EVE, SMALLEST
 
 from aigq_tasks.errors import AigqError, OutsideTheLog
 from aigq_tasks.recall import u2q, versions, x2q_source
@@ -39,37 +40,7 @@ from aigq_tasks.storage.manifests import Manifest
 from aigq_tasks.storage.tables import from_parquet
 
 pytestmark = pytest.mark.integration
-EVE = date(2017, 10, 8)
-DAY = EVE + timedelta(days=1)
 DAYS = (DAY, DAY + timedelta(days=1))
-# The same code on a tenth of the households and a few steps of everything.
-SMALLEST = {
-    "AIGQ_BOOTSTRAP_DAY": EVE.isoformat(),
-    "AIGQ_LAUNCH_DAYS": "8",
-    "AIGQ_MARKET__HOUSEHOLDS": "300",
-    "AIGQ_MARKET__HISTORY_DAYS": "14",
-    "AIGQ_SAMPLES__BOOTSTRAP_DAYS": "3",
-    "AIGQ_RECALL__EBR_EPOCHS": "1",
-    "AIGQ_CTR__NUM_THREADS": "1",
-    "AIGQ_GENERATION__LIST_LENGTH": "5",
-    "AIGQ_GATE__MIN_USER_DAYS": "3",
-    "AIGQ_POLICY__THREADS": "1",
-    "AIGQ_POLICY__SFT__MAX_STEPS": "4",
-    "AIGQ_THINK__SFT__MAX_STEPS": "4",
-    "AIGQ_ITEM_TEXT__SFT__MAX_STEPS": "4",
-    # Hardly trained models write as long as they may.
-    "AIGQ_THINK__LIMITS__INTERESTS": "2",
-    "AIGQ_THINK__LIMITS__QUERIES": "3",
-    "AIGQ_THINK__LIMITS__RATIONALE_TOKENS": "4",
-    "AIGQ_THINK__LIMITS__QUERY_TOKENS": "6",
-    "AIGQ_POLICY__GRPO__STEPS": "2",
-    "AIGQ_POLICY__GRPO__PROMPTS_PER_STEP": "2",
-    "AIGQ_THINK__GRPO__STEPS": "2",
-    "AIGQ_THINK__GRPO__PROMPTS_PER_STEP": "2",
-    "AIGQ_THINK__GRPO__LIST_LENGTH": "6",
-    "AIGQ_THINK__GRPO__MAX_NEW_TOKENS": "80",
-    "AIGQ_THINK__UPDATE_DAYS": "2",
-}
 
 
 def stages_of(day: date) -> list[Stage]:
