@@ -5,7 +5,8 @@ and at last a marker with the number of keys at `<space>:<version>`. Readers see
 that marker, so a load that was cut off shows nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from valkey import Valkey
@@ -20,18 +21,22 @@ _DAY_S = 86_400
 _STAYS = -1  # what TTL says of a key without expiry
 
 
-def connect(url: str) -> Valkey:
-    """A client that is known to be answered; use it in a `with`.
+@contextmanager
+def connect(url: str) -> Iterator[Valkey]:
+    """A client that is known to be answered.
 
     Raises:
-        AigqError: nobody answers at `url`.
+        AigqError: nobody answers at `url`, at first or later in the block.
     """
-    client = Valkey.from_url(url, socket_timeout=10, decode_responses=True)
     try:
-        client.ping()
+        with Valkey.from_url(url, socket_timeout=10, decode_responses=True) as client:
+            client.ping()
+            yield client
     except ValkeyError as error:
-        raise AigqError(f"Valkey does not answer at {url} ({error}); start it: aigq up") from error
-    return client
+        raise AigqError(
+            f"Valkey does not answer at {url} ({error}); start it with 'aigq up' and run the same "
+            "command again"
+        ) from error
 
 
 def load(

@@ -84,7 +84,7 @@ def _stage_cell(world: World, stage: Stage, cell: Cell) -> Outcome:
     assert ctx.store.get(key) == result.to_bytes()
     for output in result.outputs.values():
         assert len(ctx.store.get_blob(output.digest)) == output.size
-    _check_tracked(settings, result)
+    check_tracked(settings, result)
     return outcome
 
 
@@ -108,7 +108,7 @@ def _forget(ctx: Context, key: str, result: Manifest) -> None:
         ctx.store.delete(blob_key(digest))
 
 
-def _check_tracked(settings: Settings, result: Manifest) -> None:
+def check_tracked(settings: Settings, result: Manifest) -> None:
     """One finished run, one series with each number once, one model version where it is one."""
     from mlflow import MlflowClient
 

@@ -68,10 +68,10 @@ def release_cell(world: World, cell: Cell, known: Mapping[str, Entry]) -> Outcom
     expected = before + (cell.point == "ledger")
 
     def torn() -> None:
-        _check_served(settings, expected)
+        check_served(settings, expected)
 
     outcome = killed_and_run_again(world, cell, torn, *_work(world, last)[cell.stage])
-    ledger = _check_served(settings, wanted.number)
+    ledger = check_served(settings, wanted.number)
     assert ledger[-1].to_bytes() == wanted.to_bytes()
     _check_expiry(settings, ledger[-1])
     _rewind(settings, last)
@@ -87,11 +87,11 @@ def _shelf_cell(world: World, cell: Cell, wanted: Entry) -> Outcome:
     load_indexes(ctx, later)
 
     def torn() -> None:
-        _check_served(settings, last)
+        check_served(settings, last)
 
     work = _work(world, last)["publish"]
     outcome = killed_and_run_again(world, cell, torn, *work)
-    ledger = _check_served(settings, last)
+    ledger = check_served(settings, last)
     assert ledger[-1] == later
     [kept] = Context.open(settings).ledger.shelf()
     assert replace(kept, number=last).to_bytes() == wanted.to_bytes()
@@ -152,7 +152,7 @@ def _rewind(settings: Settings, number: int) -> None:
     load_indexes(ctx, ctx.ledger.entry(number))
 
 
-def _check_served(settings: Settings, count: int) -> list[Entry]:
+def check_served(settings: Settings, count: int) -> list[Entry]:
     """The ledger has `count` entries, and Valkey all that the last one serves."""
     ctx = Context.open(settings)
     ledger = ctx.ledger.entries()

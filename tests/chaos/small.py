@@ -47,12 +47,10 @@ class Scale:
 STAGES = (Scale(),)
 
 
-def build(settings: Settings, logs: Path) -> World:
-    """The stage has run, and both days are released."""
-    children.warm("mlflow", "aigq_tasks.stages.releases")
+def land(settings: Settings) -> Context:
+    """What the stage and both releases are made of."""
     ctx = Context.open(settings)
     _land(ctx, "numbers", DAY, {"n.txt": b"1 2 6"})
-    run_stage(Scale(), ctx, DAY)
     for day in (FIRST, DAY):
         lists = u2q.build({"ann": [f"tea {day}"], "bob": ["jam"]}, day)
         index = pd.DataFrame(
@@ -60,6 +58,14 @@ def build(settings: Settings, logs: Path) -> World:
         )
         for name, entries in zip(LISTS, (lists, index), strict=True):
             _land(ctx, name, day, {f"{name}.parquet": to_parquet(entries)})
+    return ctx
+
+
+def build(settings: Settings, logs: Path) -> World:
+    """The stage has run, and both days are released."""
+    children.warm("mlflow", "aigq_tasks.stages.releases")
+    run_stage(Scale(), land(settings), DAY)
+    for day in (FIRST, DAY):
         publish(settings, day)
     return World(settings, DAY, STAGES, publish, logs)
 
