@@ -3,11 +3,13 @@
 With a number, only as many cells, drawn: `python -m chaos docs/results/chaos.md 12`.
 """
 
+import io
 import platform
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from chaos import matrix, races, world
@@ -25,7 +27,7 @@ COLUMNS = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedC
 
 def main(report: Path, count: int | None) -> None:
     """Run all cells (or `count` of them) and all races; AssertionError at the first that fails."""
-    console = Console()
+    console = Console(stderr=True)
     chosen = matrix.cells(STAGES)
     if count:
         chosen = matrix.some(chosen, count, SEED)
@@ -52,9 +54,10 @@ def main(report: Path, count: int | None) -> None:
 def _race(settings: Settings, progress: Progress) -> tuple[int, int]:
     bar = progress.add_task("races", total=RACES)
     entries = shelved = 0
-    for live, left in races.run_races(settings, RACES, SEED):
-        entries, shelved = entries + live, shelved + left
-        progress.update(bar, advance=1)
+    with redirect_stdout(io.StringIO()):  # a line per publication
+        for live, left in races.run_races(settings, RACES, SEED):
+            entries, shelved = entries + live, shelved + left
+            progress.update(bar, advance=1)
     return entries, shelved
 
 

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.integration
 
 def test_every_race_has_one_winner_per_number(settings: Settings, s3_server: S3Server) -> None:
     outcomes = list(races.run_races(settings, count=10, seed=5))
-    for number in range(10):
-        delete_bucket(s3_server, f"{settings.s3.bucket}-race-{number}")
+    for lane in range(races.AT_ONCE):
+        delete_bucket(s3_server, races.lane_bucket(settings, lane))
     assert [sum(outcome) for outcome in outcomes] == [races.WRITERS] * 10
     assert sum(shelved for _, shelved in outcomes) > 0
