@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 import requests
 import servers
+from chaos import children, matrix, world
+from chaos.cells import World
 from smallest import DAY, EVE, SMALLEST
 
 from aigq_tasks.errors import AigqError, OutsideTheLog
@@ -314,6 +316,15 @@ def test_a_dead_language_model_costs_nothing_twice(released: Context, tmp_path: 
     assert questions == len(released.store.list("llm/")) - kept  # nothing was asked again
     samples = table(released, resumed, "samples")
     pd.testing.assert_frame_equal(samples, from_parquet(undisturbed.files["samples.parquet"]))
+
+
+def test_killed_stages_recover(released: Context, tmp_path: Path) -> None:
+    """Drawn cells of the crash matrix on the real stages; `make chaos` has them all."""
+    children.warm(*world.IMPORTED)
+    whole = World(released.settings, DAYS[1], STAGES, world.publish_day, tmp_path)
+    cells = [cell for cell in matrix.cells(STAGES) if cell.stage != "gc"]
+    outcomes = list(matrix.run_cells(whole, matrix.some(cells, count=6, seed=3)))
+    assert len(outcomes) == 6
 
 
 def likes_what_nobody_asks(ctx: Context, entry: Entry, ctr: Manifest, day: date) -> Scorer:
