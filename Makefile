@@ -12,7 +12,7 @@ endif
 export UV_LINK_MODE ?= copy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo up down test lint bench clean
+.PHONY: help setup system demo up down test lint bench chaos clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ lint: setup ## ruff, mypy and the import rules
 
 bench: setup ## the benchmarks, one after the other
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+chaos: setup ## kill every stage at every point and run it again; 200 publish races; writes a report
+	NO_PROXY=127.0.0.1,localhost OMP_WAIT_POLICY=PASSIVE PYTHONPATH=tests $(BIN)/python -m chaos docs/results/chaos.md
 
 clean: ## stop the services, delete their state and all caches (the environment stays)
 	@if [ -x $(BIN)/aigq ]; then $(BIN)/aigq down; fi

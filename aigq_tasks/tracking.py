@@ -82,11 +82,15 @@ class Tracking:
             with tempfile.TemporaryDirectory() as folder:
                 _write_artifacts(Path(folder), manifest, charts)
                 client.log_artifacts(run, folder)
+            crash_point("artifacts")
             if model:
                 _register(client, run, manifest, model)
             series = self.series() or self._make_series(client, experiment)
             prefixed = {f"{manifest.stage}/{name}": value for name, value in numbers.items()}
             client.log_batch(series, metrics=_points(manifest, prefixed))
+            # Here and not where it is made: whoever made it may have been killed before.
+            client.set_terminated(series)
+            crash_point("series-metrics")
             client.set_terminated(run)
 
     def _client(self) -> Any:
@@ -100,7 +104,7 @@ class Tracking:
     def _make_series(self, client: Any, experiment: str) -> str:
         tags = {"kind": "series", "data": DATA_LABEL}
         mine = str(client.create_run(experiment, run_name=SERIES_RUN, tags=tags).info.run_id)
-        client.set_terminated(mine)
+        crash_point("series")
         oldest = self.series() or mine
         if oldest != mine:  # another stage made one at the same time: the older one stays
             client.delete_run(mine)
@@ -161,16 +165,19 @@ def _register(client: Any, run: str, manifest: Manifest, model: dict[str, bytes]
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+    crash_point("model")
     if client.search_model_versions(f"name = '{name}' and run_id = '{run}'"):
         return
     with tempfile.TemporaryDirectory() as folder:
         for file, data in sorted(model.items()):
             (Path(folder) / file).write_bytes(data)
         client.log_artifacts(run, folder, "model")
+    crash_point("model-files")
     source = f"{client.get_run(run).info.artifact_uri}/model"
     client.create_model_version(
         name, source, run_id=run, tags=_tags(manifest), await_creation_for=0
     )
+    crash_point("model-version")
 
 
 def step(day: date) -> int:

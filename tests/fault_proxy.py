@@ -2,6 +2,7 @@
 
 import http.client
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import urlsplit
 
-Fault = Literal["lose request", "lose response", "503", "409"]
+Fault = Literal["lose request", "lose response", "hang", "503", "409", "412"]
+HANG_SECONDS = 1.5
 
 
 class FaultProxy(ThreadingHTTPServer):
@@ -33,7 +35,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.puts += 1
         fault = self.server.plan.popleft() if self.server.plan else None
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if fault in ("503", "409"):
+        if fault in ("503", "409", "412"):
             self.send_response(int(fault))
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -41,6 +43,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         else:
             self._forward(body, answer=fault is None)
+            if fault == "hang":
+                time.sleep(HANG_SECONDS)
 
     def do_GET(self) -> None:
         self._forward(b"", answer=True)

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,10 +96,11 @@ def _wait(server: "subprocess.Popen[bytes]", answers: Callable[[], bool], log: P
 
 
 @contextmanager
-def seaweedfs(folder: Path) -> Iterator[S3Server]:
-    """SeaweedFS with its S3 gateway. Buckets must be created, as on S3 itself."""
+def seaweedfs(folder: Path, ports: Sequence[int] = ()) -> Iterator[S3Server]:
+    """SeaweedFS with its S3 gateway. Buckets must be created, as on S3 itself. ports: eight of
+    them, to start a server again where it was."""
     parts = ["master", "volume", "filer", "s3"]
-    ports = free_ports(2 * len(parts))
+    ports = ports or free_ports(2 * len(parts))
     listen = [
         f"-{part}.{kind}={port}"
         for (part, kind), port in zip(
@@ -139,9 +140,9 @@ def seaweedfs(folder: Path) -> Iterator[S3Server]:
 
 
 @contextmanager
-def valkey_server(folder: Path) -> Iterator[str]:
+def valkey_server(folder: Path, port: int = 0) -> Iterator[str]:
     """valkey-server without persistence; yields its URL."""
-    (port,) = free_ports(1)
+    port = port or free_ports(1)[0]
     url = f"redis://127.0.0.1:{port}/0"
     command = [str(valkey_binary()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     with process(command, folder, lambda: _pong(url)):
@@ -149,9 +150,9 @@ def valkey_server(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def mlflow_server(folder: Path) -> Iterator[str]:
+def mlflow_server(folder: Path, port: int = 0) -> Iterator[str]:
     """MLflow tracking server on SQLite with artifacts in the folder; yields its URL."""
-    (port,) = free_ports(1)
+    port = port or free_ports(1)[0]
     url = f"http://127.0.0.1:{port}"
     command = [
         sys.executable,

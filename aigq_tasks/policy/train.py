@@ -1,6 +1,7 @@
 """One run of IL-GRPO: TRL's arguments, the trainer, and its checkpoints."""
 
 import json
+import shutil
 import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -10,13 +11,12 @@ from typing import Any
 from accelerate import PartialState
 from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback  # noqa: TID253
-from transformers.trainer_utils import get_last_checkpoint  # noqa: TID253
 from trl import GRPOConfig  # type: ignore[attr-defined]  # noqa: TID253
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.policy.rewards import CtrScorer
 from aigq_tasks.policy.rollouts import Layout
-from aigq_tasks.policy.trainer import ILGRPOTrainer
+from aigq_tasks.policy.trainer import ILGRPOTrainer, checkpoint_errors
 from aigq_tasks.policy.training import (
     GrpoConfig,
     History,
@@ -25,6 +25,9 @@ from aigq_tasks.policy.training import (
     step_bar,
     trl_arguments,
 )
+from aigq_tasks.storage.crash import crash_point
+
+WHOLE = "rollouts.json"  # a checkpoint's last file
 
 
 def train_il_grpo(
@@ -77,11 +80,17 @@ def train_il_grpo(
 
 
 def _last(folder: Path | None) -> str | None:
-    """The newest checkpoint in the folder, if there is one."""
-    if folder is None or not folder.exists():
+    """The newest whole checkpoint in the folder, if there is one. Torn ones, which a kill or a
+    full disk left behind, are removed."""
+    if folder is None:
         return None
-    last: str | None = get_last_checkpoint(str(folder))  # type: ignore[no-untyped-call]
-    return last
+    whole = {}
+    for checkpoint in folder.glob("checkpoint-*"):
+        if (checkpoint / WHOLE).exists():
+            whole[int(checkpoint.name.removeprefix("checkpoint-"))] = str(checkpoint)
+        else:
+            shutil.rmtree(checkpoint, ignore_errors=True)
+    return whole[max(whole)] if whole else None
 
 
 def train_arguments(config: GrpoConfig, seed: int, folder: Path, keep: bool) -> GRPOConfig:
@@ -138,15 +147,22 @@ def _uses_vllm(config: GrpoConfig) -> bool:
 
 class _Rollouts(TrainerCallback):
     """Keeps with every checkpoint what the next rollouts depend on besides the weights: their
-    number, and how many spare samples are left."""
+    number, and how many spare samples are left. Its file comes last and at once: a checkpoint that
+    has it is whole."""
 
     def __init__(self, trainer: ILGRPOTrainer) -> None:
         self.trainer = trainer
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.trainer.accelerator.is_main_process:
+            crash_point("checkpoint-half")
             held = {"drawn": self.trainer.drawn, "spare": len(self.trainer.spare)}
-            self._file(args, state).write_text(json.dumps(held))
+            file = self._file(args, state)
+            part = file.with_suffix(".part")
+            with checkpoint_errors(args.output_dir):
+                part.write_text(json.dumps(held))
+                part.rename(file)
+            crash_point("checkpoint")
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step:
@@ -155,4 +171,4 @@ class _Rollouts(TrainerCallback):
             del self.trainer.spare[held["spare"] :]
 
     def _file(self, args: Any, state: Any) -> Path:
-        return Path(args.output_dir) / f"checkpoint-{state.global_step}" / "rollouts.json"
+        return Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE

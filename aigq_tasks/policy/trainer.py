@@ -6,12 +6,14 @@ rollouts, rewards their parts, and supplies the tables.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch  # noqa: TID253  a trainer is all torch and TRL
 from accelerate.utils import gather, pad_across_processes
 from datasets import Dataset
+from safetensors import SafetensorError
 from transformers import TrainerCallback  # noqa: TID253
 from trl import GRPOConfig, GRPOTrainer  # type: ignore[attr-defined]  # noqa: TID253
 
@@ -35,7 +37,22 @@ from aigq_tasks.policy.rewards import CtrScorer, rewards_of
 from aigq_tasks.policy.rollouts import Layout
 from aigq_tasks.policy.training import GrpoConfig, PolicySample
 
+# What the libraries raise when a disk is full: Python, torch and safetensors each their own.
+WRITE_ERRORS = (OSError, RuntimeError, SafetensorError)
 BANNED = -1e9  # a logit that the rules forbid; finite, so that 0 · log 0 stays 0 in entropies
+
+
+@contextmanager
+def checkpoint_errors(folder: str | None) -> Iterator[None]:
+    """What goes wrong while a checkpoint is written to `folder`, as one line."""
+    try:
+        yield
+    except WRITE_ERRORS as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise AigqError(
+            f"a checkpoint cannot be written to {folder} ({reason}): make room there, or set "
+            "state_dir to another disk, and run the same command again"
+        ) from error
 
 
 class ILGRPOTrainer(GRPOTrainer):
@@ -86,6 +103,10 @@ class ILGRPOTrainer(GRPOTrainer):
             self.beta = config.anchor
         self.drawn = 0  # rollouts so far, of all processes: the number of the next one
         self._scores: TokenScores | None = None
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        with checkpoint_errors(self.args.output_dir):
+            super()._save_checkpoint(model, trial)  # type: ignore[no-untyped-call]
 
     def list_reward(
         self,

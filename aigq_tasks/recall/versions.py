@@ -5,7 +5,8 @@ and at last a marker with the number of keys at `<space>:<version>`. Readers see
 that marker, so a load that was cut off shows nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from valkey import Valkey
@@ -20,18 +21,22 @@ _DAY_S = 86_400
 _STAYS = -1  # what TTL says of a key without expiry
 
 
-def connect(url: str) -> Valkey:
-    """A client that is known to be answered; use it in a `with`.
+@contextmanager
+def connect(url: str) -> Iterator[Valkey]:
+    """A client that is known to be answered.
 
     Raises:
-        AigqError: nobody answers at `url`.
+        AigqError: nobody answers at `url`, at first or later in the block.
     """
-    client = Valkey.from_url(url, socket_timeout=10, decode_responses=True)
     try:
-        client.ping()
+        with Valkey.from_url(url, socket_timeout=10, decode_responses=True) as client:
+            client.ping()
+            yield client
     except ValkeyError as error:
-        raise AigqError(f"Valkey does not answer at {url} ({error}); start it: aigq up") from error
-    return client
+        raise AigqError(
+            f"Valkey does not answer at {url} ({error}); start it with 'aigq up' and run the same "
+            "command again"
+        ) from error
 
 
 def load(
@@ -83,7 +88,7 @@ def _write(client: Valkey, space: str, version: str, values: Mapping[str, str]) 
             for key in keys[start : start + _KEYS_AT_ONCE]:
                 pipe.set(_key(space, version, key), values[key])
             _execute(pipe)
-        crash_point("index-half")
+        crash_point(f"{space}-half")
     client.set(_marker(space, version), len(keys))
     return len(keys)
 
@@ -95,6 +100,7 @@ def _retire(client: Valkey, space: str, version: str, ttl_s: int) -> None:
     # The marker goes first: it must not outlive the lists it vouches for. NX: a retirement that
     # was cut off goes on where it was, and never postpones an expiry.
     client.expire(_marker(space, version), ttl_s, nx=True)
+    crash_point(f"{space}-retire")
     with client.pipeline(transaction=False) as pipe:
         for key in client.scan_iter(match=_key(space, version, "*"), count=_KEYS_AT_ONCE):
             pipe.expire(key, ttl_s, nx=True)

@@ -15,17 +15,19 @@ from rich.progress import track
 from aigq_tasks.errors import AigqError
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.runner import preflight
+from aigq_tasks.storage.crash import crash_point
 from aigq_tasks.storage.ledger import Entry, live_on
 from aigq_tasks.storage.manifests import Manifest
 from aigq_tasks.storage.objects import blob_key
 
 
 def collect(ctx: Context, days: int, grace_hours: float, dry: bool) -> None:
-    """Delete what is not kept, manifests first, so that none ever points at nothing.
+    """Delete what is not kept: all manifests before the first object, so that none ever points at
+    nothing, also when the collection is killed.
 
-    An object younger than `grace_hours` stays: a stage that runs now stores its outputs before
-    its manifest. With `dry` nothing is deleted. AigqError without a release: nothing is known to
-    be kept then.
+    What is younger than `grace_hours` stays: a stage that runs now stores its outputs before its
+    manifest, and a young manifest may share objects with old ones. With `dry` nothing is deleted.
+    AigqError without a release: nothing is known to be kept then.
     """
     preflight(("s3",), ctx)
     if ctx.ledger.current() is None:
@@ -34,16 +36,34 @@ def collect(ctx: Context, days: int, grace_hours: float, dry: bool) -> None:
     by_digest = {manifest.digest: manifest for manifest in known.values()}
     entries = [*ctx.ledger.entries(), *ctx.ledger.shelf()]
     kept = needed(by_digest, entries, days, ctx.settings.market.history_days)
-    manifests = [key for key, manifest in known.items() if manifest.digest not in kept]
+    unkept = [key for key, manifest in known.items() if manifest.digest not in kept]
+    manifests = _older(ctx, unkept, grace_hours)
+    young = {known[key].digest for key in set(unkept) - set(manifests)}
+    kept = closure(by_digest, kept | young)
+    manifests = [key for key in manifests if known[key].digest not in kept]
     bodies = {entry.digest for entry in entries}  # what their readers check them against
     wanted = {blob_key(digest) for digest in objects_of(by_digest, kept) | bodies}
-    objects = [key for key in ctx.store.list("objects/") if key not in wanted]
-    doomed = [key for key in [*manifests, *objects] if ctx.store.age_hours(key) >= grace_hours]
+    listed = [key for key in ctx.store.list("objects/") if key not in wanted]
+    objects = _older(ctx, listed, grace_hours)
     if not dry:
-        with ThreadPoolExecutor(8) as pool:
-            list(track(pool.map(ctx.store.delete, doomed), "removing", total=len(doomed)))
-    verb = "would be removed" if dry else "removed"
-    print(f"{len(doomed)} objects {verb}, {len(kept)} results and {len(entries)} releases kept")
+        _remove(ctx, manifests, "manifest")
+        crash_point("gc-manifests")
+        _remove(ctx, objects, "object")
+    count, verb = len(manifests) + len(objects), "would be removed" if dry else "removed"
+    print(f"{count} objects {verb}, {len(kept)} results and {len(entries)} releases kept")
+
+
+def _older(ctx: Context, keys: list[str], hours: float) -> list[str]:
+    return [key for key in keys if ctx.store.age_hours(key) >= hours]
+
+
+def _remove(ctx: Context, keys: list[str], kind: str) -> None:
+    def remove(key: str) -> None:
+        ctx.store.delete(key)
+        crash_point(f"gc-{kind}")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(track(pool.map(remove, keys), f"removing {kind}s", total=len(keys)))
 
 
 def needed(

@@ -1,7 +1,7 @@
 """Where a test may kill a process: after everything that lasts, and before what would follow.
 
-`AIGQ_CRASH_AT=manifest` makes the process kill itself (SIGKILL) at the point of that name, as a
-power cut would. Without the variable a point does nothing.
+`AIGQ_CRASH_AT=manifest` makes the process kill itself (SIGKILL) when it first comes to the point
+of that name, as a power cut would. Without the variable a point does nothing.
 """
 
 import os
@@ -15,14 +15,41 @@ STAGE_POINTS = (
     "objects",  # all outputs are stored, the manifest is not
     "manifest-body",  # the manifest can be read by its digest, not by its name
     "manifest",  # the result is there, MLflow knows nothing of it
+)
+# Of a stage that trains by IL-GRPO, before those.
+TRAINING_POINTS = (
+    "checkpoint-half",  # a checkpoint has its weights, and no mark that it is whole
+    "checkpoint",  # it is whole
+)
+# Of a stage that is tracked, after those.
+TRACKING_POINTS = (
     "run",  # MLflow has a run without content
-    "metrics",  # the run has its numbers, the series has not
+    "metrics",  # the run has its numbers and settings
+    "artifacts",  # and its files; the series has nothing of it
+    "series",  # the series run was made, it is empty
+    "series-metrics",  # the series has the numbers, the run is not finished
+)
+# Of a tracked stage whose result is a model, between its artifacts and the series.
+MODEL_POINTS = (
+    "model",  # the registered model exists
+    "model-files",  # the files of the version are there, the version is not
+    "model-version",
 )
 # Of `publish` and `rollback`.
 RELEASE_POINTS = (
-    "index-half",  # Valkey has some of the keys of a new version
+    "u2q-half",  # Valkey has keys of the new lists, and no mark that they are all there
+    "u2q-retire",  # the new lists are there, one of those before is about to expire in part
+    "x2q-half",  # the same of the index
+    "x2q-retire",
     "indexes",  # Valkey has them all, the ledger has no entry
     "ledger",  # the release is live
+)
+SHELF_POINTS = ("shelf",)  # of `publish` for a day that does not go live
+# Of `gc`.
+GC_POINTS = (
+    "gc-manifest",  # one manifest is removed
+    "gc-manifests",  # all of them, no object yet
+    "gc-object",  # one object is removed
 )
 
 

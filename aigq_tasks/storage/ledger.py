@@ -142,6 +142,7 @@ class Ledger:
                 return last
             numbered = replace(entry, number=-len(shelf) - 1)
             if self._put(numbered):
+                crash_point("shelf")
                 return numbered
 
     def append(self, entry: Entry) -> Entry:

@@ -32,7 +32,8 @@ Keys = list[str]  # inside ObjectStore, `list` is the method
 
 
 class _UnsettledError(Exception):
-    """S3 answered 409 and holds nothing under the key: two writers collided and neither won."""
+    """S3 answered 409 or 412 and holds nothing under the key: two writers collided and neither
+    won."""
 
 
 class ObjectStore:
@@ -77,7 +78,7 @@ class ObjectStore:
                 if _status(error) not in (409, 412):
                     doubtful = doubtful or _is_transient(error)
                     raise
-                if _status(error) == 412 and not doubtful:
+                if _status(error) == 412 and not doubtful and self._holds(key):
                     return False
                 return self._is_mine(key, data, doubtful)
             except CONNECTION_ERRORS:
@@ -197,6 +198,15 @@ class ObjectStore:
         except boto_errors.ClientError as error:
             if _status(error) != 409:  # 409: somebody was faster
                 raise
+
+    def _holds(self, key: str) -> bool:
+        try:
+            self._s3.head_object(Bucket=self.bucket, Key=key)
+        except boto_errors.ClientError as error:
+            if _status(error) != 404:
+                raise
+            return False
+        return True
 
     def _is_mine(self, key: str, data: bytes, doubtful: bool) -> bool:
         stored = self.get(key)

@@ -13,6 +13,9 @@ import pandas as pd
 import pytest
 import requests
 import servers
+from chaos import children, matrix, world
+from chaos.cells import World
+from smallest import DAY, EVE, SMALLEST
 
 from aigq_tasks.errors import AigqError, OutsideTheLog
 from aigq_tasks.recall import u2q, versions, x2q_source
@@ -39,37 +42,7 @@ from aigq_tasks.storage.manifests import Manifest
 from aigq_tasks.storage.tables import from_parquet
 
 pytestmark = pytest.mark.integration
-EVE = date(2017, 10, 8)
-DAY = EVE + timedelta(days=1)
 DAYS = (DAY, DAY + timedelta(days=1))
-# The same code on a tenth of the households and a few steps of everything.
-SMALLEST = {
-    "AIGQ_BOOTSTRAP_DAY": EVE.isoformat(),
-    "AIGQ_LAUNCH_DAYS": "8",
-    "AIGQ_MARKET__HOUSEHOLDS": "300",
-    "AIGQ_MARKET__HISTORY_DAYS": "14",
-    "AIGQ_SAMPLES__BOOTSTRAP_DAYS": "3",
-    "AIGQ_RECALL__EBR_EPOCHS": "1",
-    "AIGQ_CTR__NUM_THREADS": "1",
-    "AIGQ_GENERATION__LIST_LENGTH": "5",
-    "AIGQ_GATE__MIN_USER_DAYS": "3",
-    "AIGQ_POLICY__THREADS": "1",
-    "AIGQ_POLICY__SFT__MAX_STEPS": "4",
-    "AIGQ_THINK__SFT__MAX_STEPS": "4",
-    "AIGQ_ITEM_TEXT__SFT__MAX_STEPS": "4",
-    # Hardly trained models write as long as they may.
-    "AIGQ_THINK__LIMITS__INTERESTS": "2",
-    "AIGQ_THINK__LIMITS__QUERIES": "3",
-    "AIGQ_THINK__LIMITS__RATIONALE_TOKENS": "4",
-    "AIGQ_THINK__LIMITS__QUERY_TOKENS": "6",
-    "AIGQ_POLICY__GRPO__STEPS": "2",
-    "AIGQ_POLICY__GRPO__PROMPTS_PER_STEP": "2",
-    "AIGQ_THINK__GRPO__STEPS": "2",
-    "AIGQ_THINK__GRPO__PROMPTS_PER_STEP": "2",
-    "AIGQ_THINK__GRPO__LIST_LENGTH": "6",
-    "AIGQ_THINK__GRPO__MAX_NEW_TOKENS": "80",
-    "AIGQ_THINK__UPDATE_DAYS": "2",
-}
 
 
 def stages_of(day: date) -> list[Stage]:
@@ -343,6 +316,15 @@ def test_a_dead_language_model_costs_nothing_twice(released: Context, tmp_path: 
     assert questions == len(released.store.list("llm/")) - kept  # nothing was asked again
     samples = table(released, resumed, "samples")
     pd.testing.assert_frame_equal(samples, from_parquet(undisturbed.files["samples.parquet"]))
+
+
+def test_killed_stages_recover(released: Context, tmp_path: Path) -> None:
+    """Drawn cells of the crash matrix on the real stages; `make chaos` has them all."""
+    children.warm(*world.IMPORTED)
+    whole = World(released.settings, DAYS[1], STAGES, world.publish_day, tmp_path)
+    cells = [cell for cell in matrix.cells(STAGES) if cell.stage != "gc"]
+    outcomes = list(matrix.run_cells(whole, matrix.some(cells, count=6, seed=3)))
+    assert len(outcomes) == 6
 
 
 def likes_what_nobody_asks(ctx: Context, entry: Entry, ctr: Manifest, day: date) -> Scorer:

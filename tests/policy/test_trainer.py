@@ -1,4 +1,5 @@
 import random
+import resource
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,7 +19,7 @@ from aigq_tasks.policy.il_sft import train_il_sft
 from aigq_tasks.policy.parse import parse_completions
 from aigq_tasks.policy.rewards import CtrScorer, FloatArray, RewardConfig, r_len, rouge_l
 from aigq_tasks.policy.rollouts import ListLayout
-from aigq_tasks.policy.train import train_arguments, train_il_grpo
+from aigq_tasks.policy.train import WHOLE, train_arguments, train_il_grpo
 from aigq_tasks.policy.trainer import ILGRPOTrainer
 from aigq_tasks.policy.training import Clip, GrpoConfig, PolicySample, SftConfig, trl_arguments
 
@@ -395,6 +396,48 @@ def test_a_run_that_died_goes_on_to_the_same_end(
         run(dies, tmp_path / "held")
     assert run(letters, tmp_path / "held") == whole
     assert len(calls) == 3
+
+
+def test_a_full_disk_is_one_line_and_what_is_torn_is_not_used(
+    warm: Any, samples: list[PolicySample], tmp_path: Path
+) -> None:
+    """No file may grow beyond a limit when the second checkpoint is written."""
+    config = GrpoConfig(steps=3, prompts_per_step=2, generations=4, max_new_tokens=8)
+    calls = 0
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fills_the_disk(user_ids: Sequence[str], queries: Sequence[str]) -> FloatArray:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+        return letters(user_ids, queries)
+
+    def run(scorer: CtrScorer, checkpoints: Path | None) -> dict[str, bytes]:
+        model, tokenizer = warm()
+        layout = ListLayout(model, tokenizer, config.list_length)
+        trained, _ = train_il_grpo(
+            model, tokenizer, samples, layout, scorer, config, seed=1, checkpoints=checkpoints
+        )
+        return save_policy(trained, tokenizer)
+
+    whole = run(letters, None)
+    try:
+        with pytest.raises(AigqError, match="a checkpoint cannot be written to") as caught:
+            run(fills_the_disk, tmp_path / "held")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(caught.value)
+    left = {path.name: (path / WHOLE).exists() for path in (tmp_path / "held").iterdir()}
+    assert left == {"checkpoint-2": True, "checkpoint-4": False}
+    steps = []
+
+    def counted(user_ids: Sequence[str], queries: Sequence[str]) -> FloatArray:
+        steps.append(user_ids)
+        return letters(user_ids, queries)
+
+    assert run(counted, tmp_path / "held") == whole
+    assert len(steps) == 2  # the first one was not done again
 
 
 def test_prompts_that_teach_nothing_make_way_for_spare_ones(

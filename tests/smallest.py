@@ -1,0 +1,35 @@
+"""The loop at its smallest: the same code on a tenth of the households and a few steps of
+everything, as settings of the environment."""
+
+from datetime import date, timedelta
+
+EVE = date(2017, 10, 8)
+DAY = EVE + timedelta(days=1)
+SMALLEST = {
+    "AIGQ_BOOTSTRAP_DAY": EVE.isoformat(),
+    "AIGQ_LAUNCH_DAYS": "8",
+    "AIGQ_MARKET__HOUSEHOLDS": "300",
+    "AIGQ_MARKET__HISTORY_DAYS": "14",
+    "AIGQ_SAMPLES__BOOTSTRAP_DAYS": "3",
+    "AIGQ_RECALL__EBR_EPOCHS": "1",
+    "AIGQ_CTR__NUM_THREADS": "1",
+    "AIGQ_GENERATION__LIST_LENGTH": "5",
+    "AIGQ_GATE__MIN_USER_DAYS": "3",
+    "AIGQ_POLICY__THREADS": "1",
+    "AIGQ_POLICY__SFT__MAX_STEPS": "4",
+    "AIGQ_THINK__SFT__MAX_STEPS": "4",
+    "AIGQ_ITEM_TEXT__SFT__MAX_STEPS": "4",
+    # Hardly trained models write as long as they may.
+    "AIGQ_THINK__LIMITS__INTERESTS": "2",
+    "AIGQ_THINK__LIMITS__QUERIES": "3",
+    "AIGQ_THINK__LIMITS__RATIONALE_TOKENS": "4",
+    "AIGQ_THINK__LIMITS__QUERY_TOKENS": "6",
+    "AIGQ_POLICY__GRPO__STEPS": "2",
+    "AIGQ_POLICY__GRPO__PROMPTS_PER_STEP": "2",
+    "AIGQ_THINK__GRPO__STEPS": "2",
+    "AIGQ_THINK__GRPO__PROMPTS_PER_STEP": "2",
+    "AIGQ_THINK__GRPO__LIST_LENGTH": "6",
+    "AIGQ_THINK__GRPO__MAX_NEW_TOKENS": "80",
+    "AIGQ_THINK__UPDATE_DAYS": "2",
+    "AIGQ_SERVABLE__MAX_SECONDS": "60",  # the machine may be busy
+}
