@@ -281,7 +281,7 @@ class AirflowApi:
     )
     def _attempt(self, method: str, path: str, **options: Any) -> requests.Response:
         if "Authorization" not in self._session.headers:
-            token = self._session.get(f"{self.url}/auth/token", timeout=10)
+            token = self._session.get(f"{self.url}/auth/token", timeout=60)
             if token.status_code >= 500:
                 raise _BusyError(_reason(token))
             if not token.ok:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ class Stack:
         tiny_aigq.bootstrap(ctx)
         return ctx
 
-    @property
+    @cached_property
     def api(self) -> AirflowApi:
         return AirflowApi(load_settings().airflow.url)
 
@@ -94,6 +95,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         with subprocess.Popen([sys.executable, tiny_aigq.__file__, str(socket)]) as server:
             try:
                 up(load_settings(), {"s3", "valkey", "airflow"})
+                tiny_aigq.wait_until(socket.exists, "the tiny aigq did not start")
                 stack.api.unpause(DAILY)
                 yield stack
             finally:
@@ -112,8 +114,8 @@ def stages_of(ctx: Context, day: date) -> list[str]:
 
 def release(ctx: Context, day: date) -> None:
     """The day, as a person would run it: one command after the other."""
-    for stage in [*stages_of(ctx, day), "publish"]:
-        tiny_aigq.run(ctx, stage, day)
+    tiny_aigq.run_day(ctx, day)
+    tiny_aigq.run(ctx, "publish", day)
 
 
 def revisions(ctx: Context, days: list[date]) -> dict[tuple[date, str], int]:
