@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -252,15 +252,41 @@ def hints(
     print_hints(_context(), user, day)
 
 
+From = Annotated[date, typer.Option("--from", parser=_day, help="The first day.")]
+To = Annotated[date, typer.Option("--to", parser=_day, help="The last day.")]
+
+
 @app.command(rich_help_panel="Releases")
-def plan(
-    first: Annotated[date, typer.Option("--from", parser=_day, help="The first day.")],
-    last: Annotated[date, typer.Option("--to", parser=_day, help="The last day.")],
-) -> None:
+def plan(first: From, last: To) -> None:
     """Tell what a backfill of some days would run, and why, before it runs."""
     from aigq_tasks.stages.plan import print_plan
 
     print_plan(_context(), first, last)
+
+
+@app.command(rich_help_panel="Releases")
+def backfill(
+    first: From,
+    last: To,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also the days that have succeeded in Airflow.")
+    ] = False,
+    why: Annotated[
+        str, typer.Option("--reason", help="Why; it stands in the ledger.")
+    ] = "backfill",
+) -> None:
+    """Run some days in Airflow, one after the other, and wait for them.
+
+    Called again after a failure it goes on where that was.
+    """
+    from aigq_tasks.services.airflow_api import AirflowApi
+    from aigq_tasks.settings import load_settings
+
+    if first > last:
+        raise AigqError(f"--from {first} lies after --to {last}")
+    reprocess: Literal["completed", "failed"] = "completed" if again else "failed"
+    airflow = AirflowApi(load_settings().airflow.url)
+    airflow.backfill("hintq_daily", first, last, reprocess, {"reason": why})
 
 
 @app.command(rich_help_panel="Releases")

@@ -101,21 +101,24 @@ class AirflowApi:
 
         A day that succeeded before is left alone with `reprocess="failed"`, and run again with
         "completed" (its stages then find their results made already). An unfinished backfill of
-        the same days is taken up again, from its failed tasks on. AigqError names the first task
-        that fails; the days after it then wait, in Airflow, until that one succeeds.
+        the same days is taken up again, from its failed tasks on. AigqError when one of other days
+        is unfinished, for Airflow runs one at a time, and when a task fails: it names the first;
+        the days after it then wait, in Airflow, until that one succeeds.
         """
         self._wait_for_dag(dag_id)
-        if not self._resumes(dag_id, first, last):
-            body = {
-                "dag_id": dag_id,
-                **_span(first, last),
-                # depends_on_past keeps the days in order. Were only 1 let in at a time, a day
-                # that waits for a failed one would hold the place which the repair needs.
-                "max_active_runs": (last - first).days + 1,
-                "reprocess_behavior": reprocess,
-                "dag_run_conf": conf or {},
-            }
-            self._call("POST", "/backfills", json=body)
+        if self._call("GET", f"/dags/{dag_id}")["is_paused"]:
+            raise AigqError(f"{dag_id} is paused, so no run of it starts: unpause it at {self.url}")
+        body = {
+            "dag_id": dag_id,
+            **_span(first, last),
+            # depends_on_past keeps the days in order. Were only 1 let in at a time, a day
+            # that waits for a failed one would hold the place which the repair needs.
+            "max_active_runs": (last - first).days + 1,
+            "reprocess_behavior": reprocess,
+            "dag_run_conf": conf or {},
+        }
+        while not (self._start(body) or self._resume(dag_id, first, last)):
+            time.sleep(POLL_SECONDS)  # the backfill that stands in the way is over
         self._follow(dag_id, first, last)
 
     def runs(
@@ -139,40 +142,42 @@ class AirflowApi:
             for run in found
         ]
 
-    def _resumes(self, dag_id: str, first: date, last: date) -> bool:
-        """Whether an unfinished backfill of these days is there to go on with (there can be only
-        one of a Dag); its failed tasks are then set to run again.
-        """
-        active = self._active_backfill(dag_id)
-        if active is None:
+    def _start(self, body: Json) -> bool:
+        """Ask Airflow for a backfill; False when it has an active one of the Dag."""
+        response = self._send("POST", "/backfills", json=body)
+        if response.status_code == 409:
             return False
-        if {name: active[name] for name in _span(first, last)} != _span(first, last):
-            days = f"{active['from_date'][:10]} to {active['to_date'][:10]}"
-            raise AigqError(
-                f"a backfill of {dag_id} from {days} is unfinished; run the same days again to "
-                f"go on with it, or cancel it at {self.url}"
-            )
-        for run in self.runs(dag_id, first, last):
-            if run.state == "failed":
-                path = f"/dags/{dag_id}/dagRuns/{run.run_id}/clear"
-                self._call("POST", path, json={"dry_run": False, "only_failed": True})
+        _require_ok(response, "POST", "/backfills")
         return True
 
-    def _active_backfill(self, dag_id: str) -> Json | None:
-        """The backfill that still has something to run. Airflow looks only every 30 s whether one
-        is done, and refuses another until then: that is waited for here.
+    def _resume(self, dag_id: str, first: date, last: date) -> bool:
+        """Go on with the active backfill if it is for these days: its failed tasks run again.
+        False when it is over, or there is none.
         """
-        deadline = time.monotonic() + 90
-        while True:
-            listed = self._pages("/backfills", "backfills", {"dag_id": dag_id})
-            active = next((row for row in listed if row["completed_at"] is None), None)
-            if active is None:
-                return None
-            first, last = _day(active["from_date"]), _day(active["to_date"])
-            states = {run.state for run in self.runs(dag_id, first, last)}
-            if not states <= {"success"} or time.monotonic() > deadline:
-                return active
-            time.sleep(POLL_SECONDS)
+        listed = self._pages("/backfills", "backfills", {"dag_id": dag_id})
+        active = next((row for row in listed if row["completed_at"] is None), None)
+        if active is None:
+            return False
+        begin, end = _day(active["from_date"]), _day(active["to_date"])
+        runs = self.runs(dag_id, begin, end)
+        failed = [run for run in runs if run.state == "failed"]
+        asked = (begin, end) == (first, last)
+        if runs and all(run.state in FINISHED for run in runs) and not (asked and failed):
+            # Airflow itself looks only every 30 s whether one is over. One in which something ran
+            # is closed here; another may be about to set its runs going.
+            created = datetime.fromisoformat(active["created_at"])
+            if any(run.ended and run.ended > created for run in runs):
+                self._send("PUT", f"/backfills/{active['id']}/cancel")
+            return False
+        if not asked:
+            raise AigqError(
+                f"a backfill of {dag_id} from {begin} to {end} is unfinished; run the same days "
+                f"again to go on with it, or cancel it at {self.url}"
+            )
+        for run in failed:
+            path = f"/dags/{dag_id}/dagRuns/{run.run_id}/clear"
+            self._call("POST", path, json={"dry_run": False, "only_failed": True})
+        return True
 
     def _follow(self, dag_id: str, first: date, last: date) -> None:
         days = (last - first).days + 1
@@ -254,8 +259,7 @@ class AirflowApi:
 
     def _call(self, method: str, path: str, **options: Any) -> Json:
         response = self._send(method, path, **options)
-        if not response.ok:
-            raise AigqError(f"Airflow refuses {method} {path}: {_reason(response)}")
+        _require_ok(response, method, path)
         answer: Json = response.json() if response.content else {}
         return answer
 
@@ -277,7 +281,7 @@ class AirflowApi:
     )
     def _attempt(self, method: str, path: str, **options: Any) -> requests.Response:
         if "Authorization" not in self._session.headers:
-            token = self._session.get(f"{self.url}/auth/token", timeout=10)
+            token = self._session.get(f"{self.url}/auth/token", timeout=60)
             if token.status_code >= 500:
                 raise _BusyError(_reason(token))
             if not token.ok:
@@ -293,6 +297,11 @@ class AirflowApi:
         if response.status_code in (500, 502, 503) and method != "POST":  # not safe to repeat
             raise _BusyError(_reason(response))
         return response
+
+
+def _require_ok(response: requests.Response, method: str, path: str) -> None:
+    if not response.ok:
+        raise AigqError(f"Airflow refuses {method} {path}: {_reason(response)}")
 
 
 def _reason(response: requests.Response) -> str:

@@ -31,7 +31,10 @@ THINK_STAGES = ("think-samples", "think-policy")  # of the days that renew AIGQ-
 
 def publish(ctx: Context, day: date) -> Entry:
     """Load the day's u2q and x2q and append the day's release to the ledger. Run again: nothing
-    happens. AigqError if the day's release is not servable: what is live stays live."""
+    happens. AigqError if the day's release is not servable, or if another release went live while
+    the day ran: what is live stays live."""
+    from aigq_tasks.stages.plan import require_up_to_date  # it knows all stages, and they this
+
     preflight(("s3", "valkey"), ctx)
     servable = need(ctx, "servable", day)
     verdict = record(ctx, servable, "servable.json")
@@ -42,7 +45,10 @@ def publish(ctx: Context, day: date) -> Entry:
         )
     entry = candidate(ctx, day)
     manifests = dict(sorted({**entry.manifests, "servable": servable.digest}.items()))
-    return publish_release(ctx, replace(entry, manifests=manifests))
+    entry = replace(entry, manifests=manifests)
+    if not any(own.same_release(entry) for own in ctx.ledger.entries()):
+        require_up_to_date(ctx, day)
+    return publish_release(ctx, entry)
 
 
 def candidate(ctx: Context, day: date) -> Entry:

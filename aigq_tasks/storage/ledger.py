@@ -148,11 +148,14 @@ class Ledger:
     def append(self, entry: Entry) -> Entry:
         """Write `entry` under the next free number and return it with that number.
 
-        Who loses a number to another writer reads the winner's entry and tries the next.
+        Who loses a number to another writer reads the winner's entry and tries the next. The very
+        same release is not stored twice in a row, whoever brings it.
         LedgerConflict when the entry before it is of a later day: see `shelve`.
         """
         head = self.current()
         while head is None or head.day <= entry.day:
+            if head is not None and head.same_release(entry):
+                return head
             numbered = replace(entry, number=1 if head is None else head.number + 1)
             if self._put(numbered):
                 crash_point("ledger")

@@ -27,9 +27,17 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 
-def entry(day: date, why: str = "test") -> Entry:
+def entry(day: date, why: str = "test", model: str = "m") -> Entry:
     return Entry(
-        day=day, revision=1, parent=None, verdict="accepted", code="c", config="d", who="w", why=why
+        day=day,
+        revision=1,
+        parent=None,
+        models={"direct": model},
+        verdict="accepted",
+        code="c",
+        config="d",
+        who="w",
+        why=why,
     )
 
 
@@ -225,7 +233,8 @@ def test_ledger_races_leave_no_gap_and_lose_no_entry(rivals: list[ObjectStore]) 
 
     def append_some(rival: ObjectStore, who: int) -> list[Entry]:
         ledger = Ledger(rival)
-        return [ledger.append(entry(DAY, why=f"{who}-{n}")) for n in range(appends)]
+        whys = [f"{who}-{n}" for n in range(appends)]
+        return [ledger.append(entry(DAY, why=why, model=why)) for why in whys]
 
     written = race(append_some, rivals, list(range(WRITERS)))
     held = Ledger(rivals[0]).entries()
@@ -233,6 +242,16 @@ def test_ledger_races_leave_no_gap_and_lose_no_entry(rivals: list[ObjectStore]) 
     assert Counter(e.why for e in held) == Counter(e.why for es in written for e in es)
     assert sorted((e for es in written for e in es), key=lambda e: e.number) == held
     assert all(es == sorted(es, key=lambda e: e.number) for es in written)
+
+
+def test_who_releases_the_very_same_at_once_makes_one_entry(rivals: list[ObjectStore]) -> None:
+    for number in range(1, 11):
+
+        def append(rival: ObjectStore, who: int, model: str = f"m{number}") -> Entry:
+            return Ledger(rival).append(entry(DAY, why=f"{who}", model=model))
+
+        made = race(append, rivals, list(range(WRITERS)))
+        assert {one.number for one in made} == {number}
 
 
 def test_an_older_day_does_not_go_live(store: ObjectStore) -> None:
@@ -243,7 +262,7 @@ def test_an_older_day_does_not_go_live(store: ObjectStore) -> None:
     assert first.number == 1
     with pytest.raises(LedgerConflict, match="2017-11-05 cannot go live: entry 1 already"):
         ledger.append(entry(date(2017, 11, 5)))
-    second = ledger.append(entry(DAY, why="same day, corrected"))
+    second = ledger.append(entry(DAY, why="same day, corrected", model="n"))
     assert Ledger(store).entries() == [first, second]
     assert Ledger(store).current() == second
     assert ledger.live_on(DAY) is None
