@@ -291,6 +291,7 @@ def _damage(ctx: Context, digest: str) -> None:
 def test_a_version_that_has_seen_a_later_day_is_refused(loop: Loop, client: Any) -> None:
     """The market of that day would meet a policy which learned from its clicks."""
     loop.run(1, publish=False)
+    assert reconcile(loop.ctx) == []
     assert refusal(loop.ctx, client, 2) == (
         "it has seen the log of 2017-11-06, which the release of 2017-11-05 has not: "
         "release 2017-11-06 first"
