@@ -23,6 +23,7 @@ REGISTERED_MODELS = {
 }
 # Registered model -> which of the models that a release serves it is.
 SERVED_AS = {"hintq-ctr": "ctr", "aigq-direct": "direct", "aigq-think": "think"}
+CHAMPION, CHALLENGER = "champion", "challenger"  # aliases
 PAGE = 1000
 
 

@@ -19,12 +19,11 @@ from starlette.concurrency import run_in_threadpool
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.mlflow_rest import Json, call
-from aigq_tasks.registry import SERVED_AS
+from aigq_tasks.registry import CHAMPION, SERVED_AS
 from aigq_tasks.services.airflow_api import AirflowApi
 from aigq_tasks.settings import Settings, load_settings
 
 DAG, NAME, PATH = "hintq_promote", "aigq-promote", "/mlflow"
-ALIAS = "champion"
 REPLAY_SECONDS = 300  # older deliveries, and ones from the future, are refused
 MAX_BYTES = 64 * 1024  # MLflow's deliveries have a few hundred
 RETRY_SECONDS = 1.0
@@ -63,7 +62,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         if name is None:
             return {"status": "ignored"}
         run_id = f"mlflow__{request.headers['X-MLflow-Delivery-Id']}"
-        conf = {"reason": f"{ALIAS} of {name} moved in MLflow"}
+        conf = {"reason": f"{CHAMPION} of {name} moved in MLflow"}
         try:
             await run_in_threadpool(airflow.trigger, DAG, conf, run_id)
         except AigqError as error:
@@ -136,4 +135,4 @@ def _moved(body: bytes) -> str | None:
         name, alias = data["name"], data["alias"]
     except (ValueError, KeyError, TypeError):
         return None
-    return str(name) if name in SERVED_AS and alias == ALIAS else None
+    return str(name) if name in SERVED_AS and alias == CHAMPION else None

@@ -16,14 +16,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from aigq_tasks.errors import AigqError
-from aigq_tasks.registry import SERVED_AS, RegisteredModel, Registry, Version
+from aigq_tasks.registry import (
+    CHALLENGER,
+    CHAMPION,
+    SERVED_AS,
+    RegisteredModel,
+    Registry,
+    Version,
+)
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.reading import record, release_digest
 from aigq_tasks.storage.ledger import Entry
 from aigq_tasks.storage.manifests import Manifest
 from aigq_tasks.storage.objects import blob_key, sha256
 
-CHAMPION, CHALLENGER = "champion", "challenger"
 OURS = "champion_by_ledger"  # tag of a registered model: numbers of versions, see above
 DIGEST = re.compile(r"[0-9a-f]{64}")
 

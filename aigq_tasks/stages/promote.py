@@ -11,9 +11,8 @@ from datetime import date
 from typing import Any
 
 from aigq_tasks.errors import AigqError, NothingToDo
-from aigq_tasks.registry import REGISTERED_MODELS, SERVED_AS, Registry, Version
+from aigq_tasks.registry import CHAMPION, REGISTERED_MODELS, SERVED_AS, Registry, Version
 from aigq_tasks.stages.aliases import (
-    CHAMPION,
     UnknownVersion,
     follow_ledger,
     manifest_of,
