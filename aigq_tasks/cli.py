@@ -333,6 +333,26 @@ def rollback(
 
 
 @app.command(rich_help_panel="Releases")
+def promote() -> None:
+    """Answer who moved `champion` in MLflow: a release with that version, or the reason why not.
+
+    What depends on the version is made anew and tried first. Exit code 99 when nobody asked.
+    """
+    from aigq_tasks.stages.promote import promote as answer_requests
+
+    answer_requests(_context())
+
+
+@app.command(rich_help_panel="Releases")
+def reconcile() -> None:
+    """Bring verdicts and aliases in MLflow to what the ledger says; moved ones stay for promote."""
+    from aigq_tasks.stages.aliases import reconcile as follow
+
+    for version in follow(_context()):
+        print(f"a person made {version} champion: `aigq promote` answers")
+
+
+@app.command(rich_help_panel="Releases")
 def gc(
     days: Annotated[int, typer.Option("--keep-days", min=1, help="Days of releases to keep.")] = 30,
     grace: Annotated[

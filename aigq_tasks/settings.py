@@ -79,6 +79,18 @@ class AirflowSettings(Section):
         return f"http://{self.host}:{self.port}"
 
 
+class WebhookSettings(Section):
+    """Where MLflow tells that an alias moved, see `services.webhook`."""
+
+    host: str = "127.0.0.1"
+    port: int = 5510
+    secret: SecretStr = SecretStr("")
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+
 class MarketSettings(Section):
     """The replayed market (DESIGN 5). Shares and probabilities are per visit unless said."""
 
@@ -172,7 +184,7 @@ class ServableSettings(Section):
 
     canaries: int = Field(16, ge=1, description="users that a release is tried on")
     reasoned: int = Field(4, ge=1, description="of them, those that AIGQ-Think reasons for")
-    max_seconds: float = Field(1.0, description="median time to rank one of them")
+    max_seconds: float = Field(1.0, description="median CPU time to rank one of them")
 
 
 class Settings(BaseSettings):
@@ -196,6 +208,7 @@ class Settings(BaseSettings):
     valkey: ValkeySettings = ValkeySettings()
     mlflow: MlflowSettings = MlflowSettings()
     airflow: AirflowSettings = AirflowSettings()
+    webhook: WebhookSettings = WebhookSettings()
     market: MarketSettings = MarketSettings()
     logs: LogSettings = LogSettings()
     ctr: CtrSettings = CtrSettings()

@@ -13,24 +13,15 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-import requests
-
 from aigq_tasks.errors import AigqError
+from aigq_tasks.mlflow_rest import call
+from aigq_tasks.registry import register
 from aigq_tasks.storage.crash import crash_point
 from aigq_tasks.storage.manifests import Manifest
 
 FIRST_DAY = date(2017, 1, 1)  # step 0: the first day of the replayed market
 DATA_LABEL = "replayed-market (simulated)"
 SERIES_RUN = "daily"
-# Stages whose result is a model, and the registered model that each day's result is a version of.
-REGISTERED_MODELS = {
-    "ctr": "hintq-ctr",
-    "sft": "aigq-direct",
-    "policy": "aigq-direct",
-    "think-sft": "aigq-think",
-    "think-policy": "aigq-think",
-}
-REST_SECONDS = 10.0
 NOT_IN_NAMES = re.compile(
     r"[^\w\-./: ]", re.ASCII
 )  # what MLflow forbids in names of metrics and params
@@ -84,7 +75,7 @@ class Tracking:
                 client.log_artifacts(run, folder)
             crash_point("artifacts")
             if model:
-                _register(client, run, manifest, model)
+                register(client, run, manifest.stage, model, _tags(manifest))
             series = self.series() or self._make_series(client, experiment)
             prefixed = {f"{manifest.stage}/{name}": value for name, value in numbers.items()}
             client.log_batch(series, metrics=_points(manifest, prefixed))
@@ -116,7 +107,7 @@ class Tracking:
         Asks by plain REST: a stage that is up to date need not load the MLflow client (2.7 s).
         """
         name = {"experiment_name": self.experiment}
-        found = self._rest("GET", "experiments/get-by-name", params=name)
+        found = call(self.url, "GET", "experiments/get-by-name", params=name)
         if found is None:
             return None
         query = {
@@ -125,22 +116,9 @@ class Tracking:
             "order_by": ["attributes.start_time ASC", "attributes.run_id ASC"],
             "max_results": 1,
         }
-        answer = self._rest("POST", "runs/search", json=query)
+        answer = call(self.url, "POST", "runs/search", json=query)
         runs = answer.get("runs") if answer else None
         return str(runs[0]["info"]["run_id"]) if runs else None
-
-    def _rest(self, method: str, path: str, **arguments: Any) -> dict[str, Any] | None:
-        try:
-            answer = requests.request(
-                method, f"{self.url}/api/2.0/mlflow/{path}", timeout=REST_SECONDS, **arguments
-            )
-            if answer.status_code == 404:
-                return None
-            answer.raise_for_status()
-            body: dict[str, Any] = answer.json()
-        except requests.RequestException as error:
-            raise AigqError(f"MLflow at {self.url} fails: {error}") from error
-        return body
 
     @contextmanager
     def _mlflow_errors(self) -> Iterator[None]:
@@ -153,31 +131,6 @@ class Tracking:
                 f"MLflow at {self.url} fails: {error.message}; the result is stored, "
                 "run the same command again to log it"
             ) from error
-
-
-def _register(client: Any, run: str, manifest: Manifest, model: dict[str, bytes]) -> None:
-    """Make the files a version of the stage's registered model, once per run."""
-    from mlflow.exceptions import MlflowException
-
-    name = REGISTERED_MODELS[manifest.stage]
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    crash_point("model")
-    if client.search_model_versions(f"name = '{name}' and run_id = '{run}'"):
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        for file, data in sorted(model.items()):
-            (Path(folder) / file).write_bytes(data)
-        client.log_artifacts(run, folder, "model")
-    crash_point("model-files")
-    source = f"{client.get_run(run).info.artifact_uri}/model"
-    client.create_model_version(
-        name, source, run_id=run, tags=_tags(manifest), await_creation_for=0
-    )
-    crash_point("model-version")
 
 
 def step(day: date) -> int:

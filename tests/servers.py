@@ -150,7 +150,7 @@ def valkey_server(folder: Path, port: int = 0) -> Iterator[str]:
 
 
 @contextmanager
-def mlflow_server(folder: Path, port: int = 0) -> Iterator[str]:
+def mlflow_server(folder: Path, port: int = 0, **environment: str) -> Iterator[str]:
     """MLflow tracking server on SQLite with artifacts in the folder; yields its URL."""
     port = port or free_ports(1)[0]
     url = f"http://127.0.0.1:{port}"
@@ -161,9 +161,27 @@ def mlflow_server(folder: Path, port: int = 0) -> Iterator[str]:
         *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db"),
         *("--artifacts-destination", str(folder / "artifacts")),
     ]
-    env = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    env = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **environment}
     with process(command, folder, lambda: _http_ok(f"{url}/health"), env):
         yield url
+
+
+@contextmanager
+def webhook_receiver(folder: Path, settings: Settings) -> Iterator[None]:
+    """The receiver of services/webhook.py as the Procfile starts it, with these settings; it is
+    known to MLflow when the block begins."""
+    hook = settings.webhook
+    names = {"MLFLOW": settings.mlflow, "AIRFLOW": settings.airflow, "WEBHOOK": hook}
+    env = {f"AIGQ_{name}__HOST": own.host for name, own in names.items()}
+    env |= {f"AIGQ_{name}__PORT": str(own.port) for name, own in names.items()}
+    env["AIGQ_WEBHOOK__SECRET"] = hook.secret.get_secret_value()
+    env["NO_PROXY"] = "127.0.0.1"
+    command = [
+        *(sys.executable, "-m", "uvicorn", "--factory", "aigq_tasks.services.webhook:create_app"),
+        *("--host", hook.host, "--port", str(hook.port)),
+    ]
+    with process(command, folder, lambda: _http_ok(f"{hook.url}/health"), env):
+        yield
 
 
 @contextmanager

@@ -65,10 +65,16 @@ class AirflowApi:
         self._wait_for_dag(dag_id)
         self._call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
 
-    def trigger(self, dag_id: str, conf: Json) -> str:
-        """Start a manual run with `conf` as its params and return its run id."""
-        body = {"logical_date": None, "conf": conf}
-        return str(self._call("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
+    def trigger(self, dag_id: str, conf: Json, run_id: str | None = None) -> str:
+        """Start a manual run with `conf` as its params and return its run id.
+
+        With a `run_id` that is known already nothing is started: it is the same request again.
+        """
+        body = {"logical_date": None, "conf": conf, "dag_run_id": run_id}
+        response = self._send("POST", f"/dags/{dag_id}/dagRuns", json=body)
+        if run_id and response.status_code == 409:
+            return run_id
+        return str(_answer(response, "POST", f"/dags/{dag_id}/dagRuns")["dag_run_id"])
 
     def wait_for_run(self, dag_id: str, run_id: str) -> None:
         """Show the tasks of one run until it is done; AigqError names the task that failed."""
@@ -258,10 +264,7 @@ class AirflowApi:
                 return rows
 
     def _call(self, method: str, path: str, **options: Any) -> Json:
-        response = self._send(method, path, **options)
-        _require_ok(response, method, path)
-        answer: Json = response.json() if response.content else {}
-        return answer
+        return _answer(self._send(method, path, **options), method, path)
 
     def _send(self, method: str, path: str, **options: Any) -> requests.Response:
         try:
@@ -302,6 +305,12 @@ class AirflowApi:
 def _require_ok(response: requests.Response, method: str, path: str) -> None:
     if not response.ok:
         raise AigqError(f"Airflow refuses {method} {path}: {_reason(response)}")
+
+
+def _answer(response: requests.Response, method: str, path: str) -> Json:
+    _require_ok(response, method, path)
+    answer: Json = response.json() if response.content else {}
+    return answer
 
 
 def _reason(response: requests.Response) -> str:

@@ -51,6 +51,8 @@ def service_environment(settings: Settings, secrets: dict[str, str]) -> dict[str
         **_s3(settings, secrets),
         **_mlflow(settings),
         **_airflow(settings),
+        "WEBHOOK_HOST": settings.webhook.host,
+        "WEBHOOK_PORT": str(settings.webhook.port),
         **secrets,
     }
     chosen = {name: inherited[name] for name in TURNABLE if name in inherited}
@@ -137,6 +139,9 @@ def _mlflow(settings: Settings) -> dict[str, str]:
         "MLFLOW_S3_ENDPOINT_URL": settings.s3.url,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # halves the server's memory
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        # Its webhook goes to a process on this machine (services/webhook.py), signed.
+        "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
+        "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
     }
 
 

@@ -84,6 +84,11 @@ def airflow_triggerer(settings: Settings, secrets: dict[str, str]) -> str | None
     return _airflow_component(settings, "triggerer")
 
 
+def webhook(settings: Settings, secrets: dict[str, str]) -> str | None:
+    """None when the receiver answers and MLflow knows where to find it."""
+    return _get(f"{settings.webhook.url}/health")[1]
+
+
 def _airflow_component(settings: Settings, component: str) -> str | None:
     answer, problem = _get(f"{settings.airflow.url}/api/v2/monitor/health")
     if answer is None:
@@ -113,4 +118,5 @@ PROBES: dict[str, Probe] = {
     "airflow-scheduler": airflow_scheduler,
     "airflow-dags": airflow_dags,
     "airflow-triggerer": airflow_triggerer,
+    "webhook": webhook,
 }

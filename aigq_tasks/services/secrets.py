@@ -19,6 +19,7 @@ def _fernet_key() -> str:
 MAKERS: dict[str, Callable[[], str]] = {
     "AIGQ_S3__ACCESS_KEY": lambda: secrets.token_hex(10),
     "AIGQ_S3__SECRET_KEY": lambda: secrets.token_hex(20),
+    "AIGQ_WEBHOOK__SECRET": lambda: secrets.token_hex(32),
     "AIRFLOW__API__SECRET_KEY": lambda: secrets.token_hex(32),
     "AIRFLOW__API_AUTH__JWT_SECRET": lambda: secrets.token_hex(64),
     "AIRFLOW__CORE__FERNET_KEY": _fernet_key,

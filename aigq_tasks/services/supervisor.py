@@ -51,6 +51,7 @@ SERVICES = (
     Service("airflow-scheduler", "airflow"),
     Service("airflow-dags", "airflow"),
     Service("airflow-triggerer", "airflow"),
+    Service("webhook", "webhook", "webhook.port"),
 )
 GROUPS = tuple(dict.fromkeys(service.group for service in SERVICES))
 
@@ -70,9 +71,9 @@ class ServiceStatus:
 def up(settings: Settings, only: set[str] | None = None, console: Console | None = None) -> None:
     """Start the services that do not run yet and return when all of them are healthy.
 
-    `only` names groups ("s3", "valkey", "mlflow", "airflow"); None means all of them. An S3 that
-    `s3.endpoint` names is not started. AigqError, with everything taken down again: a port is
-    taken, a service ends, or one is not healthy within `START_SECONDS`.
+    `only` names groups ("s3", "valkey", "mlflow", "airflow", "webhook"); None means all of them.
+    An S3 that `s3.endpoint` names is not started. AigqError, with everything taken down again: a
+    port is taken, a service ends, or one is not healthy within `START_SECONDS`.
     """
     console = console or Console(stderr=True)
     wanted = _chosen(settings, only)

@@ -1,6 +1,7 @@
 """Making a release visible, and reading the one that is."""
 
 from aigq_tasks.recall import u2q, versions, x2q_source
+from aigq_tasks.stages.aliases import follow_ledger
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.reading import table
 from aigq_tasks.storage.crash import crash_point
@@ -14,11 +15,13 @@ def publish_release(ctx: Context, entry: Entry) -> Entry:
     it all do. An entry that is in the ledger already is returned as it is; u2q and x2q of the
     current one are loaded again if Valkey has lost them. A release of a day before the current
     one is shelved: the run of the next day starts from it, and nothing is served from it.
+    MLflow's aliases follow the ledger, where MLflow answers.
     """
     known = next((own for own in ctx.ledger.entries() if own.same_release(entry)), None)
     if known:
         if known == ctx.ledger.current():  # loading another would let the live one expire
             load_indexes(ctx, known)
+            follow_ledger(ctx)
         print(f"publish {entry.day}: up to date (release {known.number})")
         return known
     head = ctx.ledger.current()
@@ -31,6 +34,7 @@ def publish_release(ctx: Context, entry: Entry) -> Entry:
     except LedgerConflict:  # a later day was released meanwhile
         return _shelve(ctx, entry)
     print(f"publish {entry.day}: release {appended.number} is live ({appended.verdict})")
+    follow_ledger(ctx)
     return appended
 
 

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aigq_tasks.errors import AigqError
+from aigq_tasks.stages.aliases import follow_ledger
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.publish import publisher
 from aigq_tasks.stages.release import load_indexes
@@ -130,4 +131,5 @@ def rollback(ctx: Context, number: int, why: str) -> Entry:
     crash_point("indexes")
     appended = ctx.ledger.append(entry)
     print(f"release {appended.number} is live: what release {number} ({target.day}) served")
+    follow_ledger(ctx)
     return appended

@@ -15,10 +15,11 @@ from typing import Any, Protocol
 import requests
 
 from aigq_tasks.errors import AigqError
+from aigq_tasks.registry import REGISTERED_MODELS
 from aigq_tasks.stages.context import Context
 from aigq_tasks.storage.crash import crash_point
 from aigq_tasks.storage.manifests import Manifest, Output
-from aigq_tasks.tracking import REGISTERED_MODELS, Tracking
+from aigq_tasks.tracking import Tracking
 
 CHARTS = "charts/"  # outputs under this name are shown in MLflow
 PING_SECONDS = 3.0

@@ -46,7 +46,7 @@ class ServableStage:
         """A refusal counts as an input, so that it is never "up to date": a slow machine gets
         faster, a lost object is restored, and the same release is tried again."""
         asked = {
-            "release": release_digest(candidate(ctx, day)),
+            "release": release_digest(self.release(ctx, day)),
             "logs": window_digest(log_window(ctx, day)),
         }
         last = ctx.manifests.head(self.name, day)
@@ -58,9 +58,12 @@ class ServableStage:
         limits = ctx.settings.think.limits.model_dump()
         return generation_config(ctx) | {"limits": limits, **ctx.settings.servable.model_dump()}
 
+    def release(self, ctx: Context, day: date) -> Entry:
+        """The release that is tried: what the day's results make."""
+        return candidate(ctx, day)
+
     def compute(self, ctx: Context, day: date) -> StageOutput:
-        entry = candidate(ctx, day)
-        reasons = faults(ctx, entry, day)
+        reasons = faults(ctx, self.release(ctx, day), day)
         verdict = {"servable": not reasons, "reasons": reasons}
         return StageOutput(
             files={"servable.json": to_json(verdict)},
@@ -141,12 +144,13 @@ def _ranked(ctx: Context, entry: Entry, day: date, users: list[str]) -> Iterable
     stack.rank(users[:1])  # what is built at first use is no user's latency
     seconds = []
     for user in users:
-        began = time.perf_counter()
+        # Of this process, not of the clock: a training beside it is no fault of the release.
+        began = time.process_time()
         ranking = stack.rank([user])
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.process_time() - began)
         if ranking.empty:
             yield f"the stack ranks nothing for {user}"
     median = float(np.median(seconds))
     limit = ctx.settings.servable.max_seconds
     if median > limit:
-        yield f"ranking takes {median:.2f} s a user, more than {limit:.2f} s"
+        yield f"ranking takes {median:.2f} s of CPU a user, more than {limit:.2f} s"

@@ -45,7 +45,7 @@ class X2qStage:
     def inputs(self, ctx: Context, day: date) -> dict[str, str]:
         return {
             "think": self.think(ctx, day).digest,
-            "ctr": need(ctx, "ctr", day).digest,
+            "ctr": self.click(ctx, day).digest,
             "release": release_digest(live_entry(ctx, day)),
             "logs": window_digest(log_window(ctx, day)),
         }
@@ -60,11 +60,11 @@ class X2qStage:
         """The reasoning model: that of the release which served the day."""
         return model(ctx, live_entry(ctx, day), "think")
 
+    def click(self, ctx: Context, day: date) -> Manifest:
+        """The click model that predicts for the queries: the day's."""
+        return need(ctx, "ctr", day)
+
     def compute(self, ctx: Context, day: date) -> StageOutput:
-        import ibis
-
-        from aigq_tasks.recall.x2q import x2q_entries
-
         users = table(ctx, need(ctx, "market", day), "users")
         history = read_behaviours(ctx, log_window(ctx, day), day)
         active = history.loc[history["time"] >= pd.Timestamp(day), "user_id"].unique()
@@ -75,18 +75,28 @@ class X2qStage:
         ties = ties_of(reasoned).assign(day=day.isoformat())
         if old:
             ties = merge_ties(table(ctx, old, "ties"), ties, day, ctx.settings.x2q.days)
-        scorer = ctr_scorer(ctx, parent, need(ctx, "ctr", day), day + timedelta(days=1))
-        signals = _signals(ctx, day, ties, scorer)
-        with engine(ctx.settings.engine) as execute:
-            tied = ibis.memtable(ties.drop(columns="day"))
-            index = x2q_entries(tied, ibis.memtable(signals), ctx.settings.x2q)
-            entries = execute(index)
+        entries = index_of(ctx, day, ties, self.click(ctx, day))
         metrics = _metrics(entries, reasoned)
         if old:
             before = table(ctx, old, "x2q")
             metrics |= of_yesterday(before, entries, users["user_id"], history, day)
         output = {"x2q.parquet": to_parquet(entries), "ties.parquet": to_parquet(ties)}
         return StageOutput(files=output, metrics=metrics)
+
+
+def index_of(ctx: Context, day: date, ties: pd.DataFrame, click: Manifest) -> pd.DataFrame:
+    """trigger, rank, query, score at the end of `day`, from ties (the columns of `ties_of`, and
+    day) and the click model of a `ctr` result."""
+    import ibis
+
+    from aigq_tasks.recall.x2q import x2q_entries
+
+    scorer = ctr_scorer(ctx, live_entry(ctx, day), click, day + timedelta(days=1))
+    signals = _signals(ctx, day, ties, scorer)
+    with engine(ctx.settings.engine) as execute:
+        tied = ibis.memtable(ties.drop(columns="day"))
+        entries: pd.DataFrame = execute(x2q_entries(tied, ibis.memtable(signals), ctx.settings.x2q))
+    return entries
 
 
 def of_yesterday(

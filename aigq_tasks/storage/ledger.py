@@ -38,7 +38,8 @@ class Entry:
 
     number: 1 for the first, -1 for the first on the shelf; 0 until the ledger sets it. day: the
     last day of log the release has seen; it serves the days after. parent: number of the
-    entry its policy was trained from. manifests: stage -> manifest digest. models: ctr, direct,
+    entry its policy was trained from; of a rollback the entry gone back to, of a promotion the
+    entry that it changes in one model. manifests: stage -> manifest digest. models: ctr, direct,
     recall, u2q -> digest of the manifest that produced what is served. code, config: digests
     of both. who, why: words.
     """
@@ -49,7 +50,7 @@ class Entry:
     parent: int | None
     manifests: dict[str, str] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
-    verdict: Literal["accepted", "rejected", "bootstrap", "rollback"]
+    verdict: Literal["accepted", "rejected", "bootstrap", "rollback", "promoted"]
     code: str
     config: str
     who: str
@@ -145,17 +146,23 @@ class Ledger:
                 crash_point("shelf")
                 return numbered
 
-    def append(self, entry: Entry) -> Entry:
+    def append(self, entry: Entry, after: int | None = None) -> Entry:
         """Write `entry` under the next free number and return it with that number.
 
         Who loses a number to another writer reads the winner's entry and tries the next. The very
         same release is not stored twice in a row, whoever brings it.
-        LedgerConflict when the entry before it is of a later day: see `shelve`.
+        LedgerConflict when the entry before it is of a later day: see `shelve`; or, with `after`,
+        when it is not the entry of that number, which this one was built on.
         """
         head = self.current()
         while head is None or head.day <= entry.day:
             if head is not None and head.same_release(entry):
                 return head
+            if after is not None and head is not None and head.number != after:
+                raise LedgerConflict(
+                    f"release {after} is not the current one anymore: entry {head.number} is; "
+                    "run the same command again"
+                )
             numbered = replace(entry, number=1 if head is None else head.number + 1)
             if self._put(numbered):
                 crash_point("ledger")

@@ -14,19 +14,21 @@ from aigq_tasks.settings import (
     S3Settings,
     Settings,
     ValkeySettings,
+    WebhookSettings,
 )
 
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[Settings]:
     """Settings of an installation that nobody started; whatever a test starts is ended."""
-    valkey, mlflow, airflow = servers.free_ports(3)
+    valkey, mlflow, airflow, webhook = servers.free_ports(4)
     settings = Settings(
         state_dir=tmp_path / "state",
         s3=S3Settings(port=servers.free_block(len(S3_PORTS))),
         valkey=ValkeySettings(port=valkey),
         mlflow=MlflowSettings(port=mlflow),
         airflow=AirflowSettings(port=airflow),
+        webhook=WebhookSettings(port=webhook),
     )
     yield settings
     end_all(settings.state_dir)

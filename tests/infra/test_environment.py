@@ -38,7 +38,8 @@ def test_procfile_services_and_probes_are_the_same_set() -> None:
 def test_default_ports_do_not_collide() -> None:
     settings = Settings()
     s3 = range(settings.s3.port, settings.s3.port + len(S3_PORTS))
-    ports = [*s3, settings.valkey.port, settings.mlflow.port, settings.airflow.port]
+    sections = (settings.valkey, settings.mlflow, settings.airflow, settings.webhook)
+    ports = [*s3, *(section.port for section in sections)]
     assert len(set(ports)) == len(ports)
 
 

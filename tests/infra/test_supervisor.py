@@ -170,7 +170,7 @@ def test_the_table_shows_a_row_for_each_service(installation: Settings) -> None:
     assert "healthy" in valkey
     assert installation.valkey.url in valkey
     assert str(_pids(installation)["valkey"][0]) in valkey
-    assert len([line for line in lines if " down " in line]) == 6
+    assert len([line for line in lines if " down " in line]) == 7
 
 
 def test_two_at_once(installation: Settings, tmp_path: Path) -> None:

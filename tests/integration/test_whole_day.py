@@ -79,13 +79,14 @@ def backfilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
     """A context in which `aigq demo` bootstrapped and let Airflow backfill both DAYS, with
     servers of its own."""
     state = tmp_path_factory.mktemp("demo") / "state"
-    valkey, mlflow, airflow = servers.free_ports(3)
+    valkey, mlflow, airflow, webhook = servers.free_ports(4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIGQ_STATE_DIR", str(state))
         patch.setenv("AIGQ_S3__PORT", str(servers.free_block(len(S3_PORTS))))
         patch.setenv("AIGQ_VALKEY__PORT", str(valkey))
         patch.setenv("AIGQ_MLFLOW__PORT", str(mlflow))
         patch.setenv("AIGQ_AIRFLOW__PORT", str(airflow))
+        patch.setenv("AIGQ_WEBHOOK__PORT", str(webhook))
         try:
             aigq("demo", "--days", str(len(DAYS)))
             yield Context.open(load_settings())
