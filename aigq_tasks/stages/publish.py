@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import date
 
 from aigq_tasks.errors import AigqError
+from aigq_tasks.messages import about
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.policy import think_is_due
 from aigq_tasks.stages.reading import live_entry, need, record
@@ -32,6 +33,7 @@ THINK_STAGES = ("think-samples", "think-policy")  # of the days that renew AIGQ-
 def publish(ctx: Context, day: date) -> Entry:
     """Load the day's u2q and x2q and append the day's release to the ledger. Run again: nothing
     happens. AigqError if the day's release is not servable: what is live stays live."""
+    about("publish", day)
     preflight(("s3", "valkey"), ctx)
     servable = need(ctx, "servable", day)
     verdict = record(ctx, servable, "servable.json")
@@ -41,6 +43,7 @@ def publish(ctx: Context, day: date) -> Entry:
             "run the day again; what is live stays live"
         )
     entry = candidate(ctx, day)
+    about("publish", day, entry.parent)
     manifests = dict(sorted({**entry.manifests, "servable": servable.digest}.items()))
     return publish_release(ctx, replace(entry, manifests=manifests))
 
