@@ -297,6 +297,46 @@ def releases() -> None:
     print_releases(_context())
 
 
+@app.command(rich_help_panel="Releases")
+def comparison(day: Day) -> None:
+    """What a person is asked before the day's challenger goes live, as Markdown."""
+    from aigq_tasks.stages.approval import print_comparison
+
+    print_comparison(_context(), day)
+
+
+@app.command(rich_help_panel="Releases")
+def decline(
+    day: Day,
+    who: Annotated[str, typer.Option(envvar="AIGQ_WHO", help="Who rejects.")],
+    why: Annotated[
+        str, typer.Option("--reason", envvar="AIGQ_WHY", help="Why; it stands in the ledger.")
+    ],
+) -> None:
+    """Reject the day's release: what is live stays live, and the ledger tells who and why."""
+    from aigq_tasks.stages.approval import decline as reject
+
+    reject(_context(), day, who, why)
+
+
+@app.command(rich_help_panel="Releases")
+def alert(
+    dag: Annotated[str, typer.Option(help="The Dag that needs somebody.")],
+    what: Annotated[str, typer.Option(help="What is the matter: failed, is late, waits.")],
+    remedy: Annotated[str, typer.Option(help="What to do.")],
+    day: Annotated[str, typer.Option(help="The day of the run.")] = "",
+    task: Annotated[str, typer.Option(help="The task.")] = "",
+    error: Annotated[str, typer.Option(help="The last line that the task said.")] = "",
+    url: Annotated[str, typer.Option(help="Where to act.")] = "",
+) -> None:
+    """Tell people by the webhook or the mail of the settings; it stands in the log anyway."""
+    from aigq_tasks.alerts import Alert, send
+    from aigq_tasks.settings import load_settings
+
+    told = Alert(dag=dag, what=what, remedy=remedy, day=day, task=task, error=error, url=url)
+    send(told, load_settings().alerts)
+
+
 Number = Annotated[int, typer.Argument(help="Number of a release, see `aigq releases`.")]
 
 
@@ -499,9 +539,8 @@ def main() -> None:
     command: Callable[[], Any] = app
     try:
         command()
-    except NothingToDo as error:
-        print(f"aigq: {error}", file=sys.stderr)
-        sys.exit(NOTHING_TO_DO)
     except AigqError as error:
-        print(f"aigq: {error}", file=sys.stderr)
-        sys.exit(1)
+        from aigq_tasks.messages import complain
+
+        complain(error)
+        sys.exit(NOTHING_TO_DO if isinstance(error, NothingToDo) else 1)

@@ -27,8 +27,15 @@ from aigq_tasks.teacher.endpoint import EndpointConfig
 
 DEFAULT_CONFIG = Path("aigq.toml")
 # Variables of ours that are no settings: where the settings are, who publishes and why, the mark
-# of supervised processes, where a test kills a process.
-NO_SETTINGS = {"AIGQ_CONFIG", "AIGQ_WHO", "AIGQ_WHY", "AIGQ_SUPERVISED", "AIGQ_CRASH_AT"}
+# of supervised processes, how log lines look, where a test kills a process.
+NO_SETTINGS = {
+    "AIGQ_CONFIG",
+    "AIGQ_WHO",
+    "AIGQ_WHY",
+    "AIGQ_SUPERVISED",
+    "AIGQ_LOG_FORMAT",
+    "AIGQ_CRASH_AT",
+}
 
 
 class Section(BaseModel):
@@ -187,6 +194,34 @@ class ServableSettings(Section):
     max_seconds: float = Field(1.0, description="median CPU time to rank one of them")
 
 
+class ApprovalSettings(Section):
+    """Whether a person is asked before a challenger goes live. Dags read the variables of these
+    two (`dags/_stage.py`); `aigq up` sets them."""
+
+    required: bool = False
+    hours: float = Field(12, gt=0, description="to answer in; no answer is a rejection")
+
+
+class AlertSettings(Section):
+    """Where alerts go: a webhook, a mailbox, both or neither. What opens a door comes from the
+    environment (AIGQ_ALERTS__WEBHOOK, ...)."""
+
+    webhook: SecretStr = Field(SecretStr(""), description="URL that takes JSON; it may hold a key")
+    webhook_token: SecretStr = Field(SecretStr(""), description="sent as a bearer token")
+    smtp_host: str = Field("", description="mail server; empty: no mail")
+    smtp_port: int = 587
+    smtp_tls: bool = Field(True, description="STARTTLS before anything is said")
+    smtp_user: str = ""
+    smtp_password: SecretStr = SecretStr("")
+    mail_from: str = "aigq@localhost"
+    mail_to: tuple[str, ...] = ()
+    deadline_hours: float = Field(
+        6,
+        ge=0,
+        description="a scheduled day that takes longer is told of; 0: none is (Dags read it)",
+    )
+
+
 class Settings(BaseSettings):
     """Everything that can be turned. `load_settings()` is the way to get one."""
 
@@ -222,6 +257,8 @@ class Settings(BaseSettings):
     generation: GenerationSettings = GenerationSettings()
     gate: GateSettings = GateSettings()
     servable: ServableSettings = ServableSettings()
+    approval: ApprovalSettings = ApprovalSettings()
+    alerts: AlertSettings = AlertSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -4,6 +4,7 @@ All but the run time comes from the manifest, so a run that is missing can be lo
 and logging one twice changes nothing. A run is complete when its status is FINISHED.
 """
 
+import json
 import os
 import re
 import tempfile
@@ -18,10 +19,19 @@ from aigq_tasks.mlflow_rest import call
 from aigq_tasks.registry import register
 from aigq_tasks.storage.crash import crash_point
 from aigq_tasks.storage.manifests import Manifest
+from aigq_tasks.storage.objects import blob_key
 
 FIRST_DAY = date(2017, 1, 1)  # step 0: the first day of the replayed market
 DATA_LABEL = "replayed-market (simulated)"
 SERIES_RUN = "daily"
+DATASET_DIGITS = 36  # of a digest, as many as MLflow takes
+# Inputs whose digest is that of a release's models or of several days: where these lie.
+FOLDERS = {
+    "release": "ledger",
+    "logs": "manifests/market",
+    "sft: samples": "manifests/samples",
+    "think-sft: samples": "manifests/think-samples",
+}
 NOT_IN_NAMES = re.compile(
     r"[^\w\-./: ]", re.ASCII
 )  # what MLflow forbids in names of metrics and params
@@ -30,9 +40,11 @@ NOT_IN_NAMES = re.compile(
 class Tracking:
     """One MLflow experiment of one server. Methods raise AigqError when MLflow fails."""
 
-    def __init__(self, url: str, experiment: str) -> None:
+    def __init__(self, url: str, experiment: str, bucket: str = "aigq") -> None:
+        """bucket: where the manifests are that runs name as their inputs."""
         self.url = url
         self.experiment = experiment
+        self.bucket = bucket
 
     def has(self, manifest: Manifest) -> bool:
         """True when a complete run of this manifest exists."""
@@ -68,6 +80,7 @@ class Tracking:
                 created = client.create_run(experiment, run_name=name, tags=_tags(manifest))
                 run = created.info.run_id
             crash_point("run")
+            client.log_inputs(run, _inputs(manifest, self.bucket))
             client.log_batch(run, metrics=_points(manifest, numbers), params=_params(manifest))
             crash_point("metrics")
             with tempfile.TemporaryDirectory() as folder:
@@ -161,6 +174,22 @@ def _tags(manifest: Manifest) -> dict[str, str]:
         "revision": str(manifest.revision),
         "data": DATA_LABEL,
     }
+
+
+def _inputs(manifest: Manifest, bucket: str) -> list[Any]:
+    """What the manifest was made of, as MLflow's datasets: of the same name and digest in every
+    run that read the same. The source is the blob of the upstream manifest, or, where a digest
+    stands for several things, the folder that holds them."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    datasets = []
+    for name, digest in sorted(manifest.inputs.items()):
+        folder = FOLDERS.get(name) or FOLDERS.get(f"{manifest.stage}: {name}")
+        source = json.dumps({"uri": f"s3://{bucket}/{folder or blob_key(digest)}"})
+        datasets.append(Dataset(name, digest[:DATASET_DIGITS], "s3", source))
+    # The context that MLflow shows beside a dataset: which stage read it.
+    context = [InputTag("mlflow.data.context", manifest.stage)]
+    return [DatasetInput(dataset, context) for dataset in datasets]
 
 
 def _points(manifest: Manifest, numbers: dict[str, float]) -> list[Any]:

@@ -1,13 +1,47 @@
 """The daily loop: `release(D) = f(last accepted release before D, logs up to and including D)`."""
 
-from datetime import UTC, datetime
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from _stage import reason, stage
-from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TaskGroup
+from _alerts import on_deadline
+from _approval import ask, required
+from _stage import reason, setting, stage
+from airflow.sdk import (
+    DAG,
+    Asset,
+    CronDataIntervalTimetable,
+    DeadlineAlert,
+    DeadlineReference,
+    Metadata,
+    Param,
+    SyncCallback,
+    TaskGroup,
+)
 
 DAY = "params.day or (data_interval_start | ds)"
 UNLESS_FAILED = "none_failed_min_one_success"
-RELEASE = Asset("aigq://release", group="aigq")
+ASK = required()
+HOURS = float(setting("AIGQ_ALERTS__DEADLINE_HOURS", "6"))
+# The ledger is what a release is. An S3 address, for lineage tools know what that is.
+RELEASE = Asset(
+    "aigq_release",
+    uri=f"s3://{setting('AIGQ_S3__BUCKET', 'aigq')}/ledger",
+    group="aigq",
+    extra={"what": "release ledger: what serves the hints of each day"},
+)
+
+
+def describe_release(context: dict[str, Any], line: str) -> Iterator[Metadata]:
+    """The facts that `publish` said last, with the event that tells others of the release."""
+    try:
+        said = json.loads(line)
+        facts = {name: said[name] for name in ("number", "day", "verdict", "manifests")}
+    except (ValueError, TypeError, KeyError):  # the release is out: never fail it for a line
+        return
+    yield Metadata(RELEASE, extra=facts)
+
 
 with DAG(
     "hintq_daily",
@@ -21,6 +55,14 @@ with DAG(
     max_active_runs=16,
     max_active_tasks=2,
     tags=["aigq", "daily"],
+    # From when a run is queued: the dates of a replayed market lie years back.
+    deadline=DeadlineAlert(
+        reference=DeadlineReference.DAGRUN_QUEUED_AT,
+        interval=timedelta(hours=HOURS),
+        callback=SyncCallback(on_deadline),
+    )
+    if HOURS
+    else None,
     doc_md=__doc__
     + """
 * **learn:** `market` → `ctr`, `recall`, `samples` → `policy` → `evaluate` → `gate`: a candidate
@@ -31,6 +73,9 @@ with DAG(
   few users, and one ledger entry makes it live, or records why not. `x2q`: AIGQ-Think reasons
   over the day's users; what leads to what becomes an index of the release. `item_texts`: what
   shoppers call the items that are new in the log.
+* **Approval** (setting `approval.required`): `comparison` → `approve` → `publish`. A person reads
+  how the challenger compares and decides. Rejected, or not answered in time: `decline` writes a
+  ledger entry that serves what was live. Backfills ask nobody.
 * **Run for D** sees only events before the end of D. Its release serves D + 1.
 * **Backfill:** reprocess *completed* or *failed*. The days run one after the other.
 * **Again:** a stage whose inputs and settings did not change does nothing.
@@ -68,8 +113,17 @@ with DAG(
         item_texts = stage("item_texts", command="item-texts", day=DAY)
         servable = stage("servable", command="servable", day=DAY)
         publish = stage(
-            "publish", command="publish", day=DAY, depends_on_past=True, outlets=RELEASE
+            "publish",
+            command="publish",
+            day=DAY,
+            depends_on_past=True,
+            # Where nobody is asked, `approve` is skipped.
+            trigger_rule=UNLESS_FAILED if ASK else "all_success",
+            outlets=RELEASE,
+            post_execute=describe_release,
         )
+        if ASK:
+            ask(DAY, servable, publish)
 
     market >> [ctr, recall, samples]
     [ctr, samples] >> policy

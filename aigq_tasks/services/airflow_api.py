@@ -21,6 +21,7 @@ from tenacity import (
     wait_fixed,
 )
 
+from aigq_tasks.alerts import sentence
 from aigq_tasks.errors import AigqError
 
 POLL_SECONDS = 1.0
@@ -225,7 +226,7 @@ class AirflowApi:
         lines = [str(event["event"]) for event in log["content"]]
         own = lines[lines.index("Output:") + 1 :] if "Output:" in lines else []
         own = list(takewhile(lambda line: not line.startswith("Command exited"), own))
-        return own[-1] if own else "it wrote nothing"
+        return sentence(own[-1]) if own else "it wrote nothing"
 
     def _tasks(self, dag_id: str, run_id: str) -> list[Json]:
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"

@@ -157,6 +157,11 @@ def _airflow(settings: Settings) -> dict[str, str]:
         "AIRFLOW__CORE__PARALLELISM": "4",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # no DNS needed to start
+        # The settings that shape a Dag, which imports nothing of ours.
+        "AIGQ_APPROVAL__REQUIRED": str(settings.approval.required).lower(),
+        "AIGQ_APPROVAL__HOURS": str(settings.approval.hours),
+        "AIGQ_ALERTS__DEADLINE_HOURS": str(settings.alerts.deadline_hours),
+        "AIGQ_S3__BUCKET": settings.s3.bucket,
         # Everybody who reaches the loopback is admin: for one machine, never beyond it.
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",

@@ -52,7 +52,7 @@ class Context:
 
     def config_digest(self) -> str:
         """SHA-256 (hex) over the settings that are not about where something runs."""
-        names = ("state_dir", "s3", "valkey", "mlflow", "airflow", "webhook", "engine")
+        names = ("state_dir", "s3", "valkey", "mlflow", "airflow", "webhook", "engine", "alerts")
         places = dict.fromkeys(names, True)
         exclude: Any = {**places, "teacher": {"url", "key"}}
         return sha256(to_json(self.settings.model_dump(mode="json", exclude=exclude)))

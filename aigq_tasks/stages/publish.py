@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import date
 
 from aigq_tasks.errors import AigqError
+from aigq_tasks.messages import about
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.policy import think_is_due
 from aigq_tasks.stages.reading import live_entry, need, record
@@ -35,6 +36,7 @@ def publish(ctx: Context, day: date) -> Entry:
     the day ran: what is live stays live."""
     from aigq_tasks.stages.plan import require_up_to_date  # it knows all stages, and they this
 
+    about("publish", day)
     preflight(("s3", "valkey"), ctx)
     servable = need(ctx, "servable", day)
     verdict = record(ctx, servable, "servable.json")
@@ -44,6 +46,7 @@ def publish(ctx: Context, day: date) -> Entry:
             "run the day again; what is live stays live"
         )
     entry = candidate(ctx, day)
+    about("publish", day, entry.parent)
     manifests = dict(sorted({**entry.manifests, "servable": servable.digest}.items()))
     entry = replace(entry, manifests=manifests)
     if not any(own.same_release(entry) for own in ctx.ledger.entries()):

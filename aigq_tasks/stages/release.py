@@ -1,5 +1,6 @@
 """Making a release visible, and reading the one that is."""
 
+from aigq_tasks.messages import say
 from aigq_tasks.recall import u2q, versions, x2q_source
 from aigq_tasks.stages.aliases import follow_ledger
 from aigq_tasks.stages.context import Context
@@ -22,7 +23,7 @@ def publish_release(ctx: Context, entry: Entry) -> Entry:
         if known == ctx.ledger.current():  # loading another would let the live one expire
             load_indexes(ctx, known)
             follow_ledger(ctx)
-        print(f"publish {entry.day}: up to date (release {known.number})")
+        _tell(known, f"up to date (release {known.number})")
         return known
     head = ctx.ledger.current()
     if head is not None and head.day > entry.day:
@@ -33,17 +34,21 @@ def publish_release(ctx: Context, entry: Entry) -> Entry:
         appended = ctx.ledger.append(entry)
     except LedgerConflict:  # a later day was released meanwhile
         return _shelve(ctx, entry)
-    print(f"publish {entry.day}: release {appended.number} is live ({appended.verdict})")
+    _tell(appended, f"release {appended.number} is live ({appended.verdict})")
     follow_ledger(ctx)
     return appended
 
 
 def _shelve(ctx: Context, entry: Entry) -> Entry:
     kept = ctx.ledger.shelve(entry)
-    print(
-        f"publish {entry.day}: stored, a later day is live; the run of the next day starts from it"
-    )
+    _tell(kept, "stored, a later day is live; the run of the next day starts from it")
     return kept
+
+
+def _tell(entry: Entry, what: str) -> None:
+    """Say what became of the day's release; Airflow's asset event gets the facts beside it."""
+    facts = {"number": entry.number, "verdict": entry.verdict, "manifests": entry.manifests}
+    say(f"publish {entry.day}: {what}", **facts)
 
 
 def index_version(entry: Entry, kind: str) -> str:

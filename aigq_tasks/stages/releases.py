@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aigq_tasks.errors import AigqError
+from aigq_tasks.messages import say
 from aigq_tasks.stages.aliases import follow_ledger
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.publish import publisher
@@ -114,7 +115,7 @@ def rollback(ctx: Context, number: int, why: str) -> Entry:
     if "direct" not in target.models:
         raise AigqError(f"release {number} ({target.day}) has no policy to go back to")
     if current is None or current.models == target.models:
-        print(f"release {number} is what is served already")
+        say(f"release {number} is what is served already")
         return current or target
     entry = replace(
         target,
@@ -130,6 +131,6 @@ def rollback(ctx: Context, number: int, why: str) -> Entry:
     load_indexes(ctx, entry)
     crash_point("indexes")
     appended = ctx.ledger.append(entry)
-    print(f"release {appended.number} is live: what release {number} ({target.day}) served")
+    say(f"release {appended.number} is live: what release {number} ({target.day}) served")
     follow_ledger(ctx)
     return appended

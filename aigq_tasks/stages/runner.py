@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import requests
 
 from aigq_tasks.errors import AigqError
+from aigq_tasks.messages import about, say
 from aigq_tasks.registry import REGISTERED_MODELS
 from aigq_tasks.stages.context import Context
 from aigq_tasks.storage.crash import crash_point
@@ -71,17 +72,24 @@ def run_stage(stage: Stage, ctx: Context, day: date) -> Manifest:
     Stages that need "mlflow" have their result logged there, once. AigqError when a service
     is absent, an input is missing, or an input changed while the stage ran.
     """
+    about(stage.name, day)
     preflight(stage.needs, ctx)
+    parent = ctx.ledger.parent_of(day)
+    about(stage.name, day, parent.number if parent else None)
     asked = wanted(stage, ctx, day)
     manifest = ctx.manifests.head(stage.name, day)
     seconds = None
     if manifest is not None and manifest.input_digest == asked.input_digest:
-        print(f"{stage.name} {day}: up to date ({_label(manifest)})")
+        say(f"{stage.name} {day}: up to date ({_label(manifest)})", manifest=manifest.digest)
     else:
         started = time.perf_counter()
         manifest = _execute(stage, ctx, asked)
         seconds = time.perf_counter() - started
-        print(f"{stage.name} {day}: done in {seconds:.1f} s ({_label(manifest)})")
+        say(
+            f"{stage.name} {day}: done in {seconds:.1f} s ({_label(manifest)})",
+            manifest=manifest.digest,
+            seconds=round(seconds, 1),
+        )
     if "mlflow" in stage.needs:
         _track(ctx, manifest, seconds)
     return manifest
@@ -139,7 +147,8 @@ def _execute(stage: Stage, ctx: Context, wanted: Manifest) -> Manifest:
 
 
 def _track(ctx: Context, manifest: Manifest, seconds: float | None) -> None:
-    tracking = Tracking(ctx.settings.mlflow.url, ctx.settings.mlflow.experiment)
+    mlflow = ctx.settings.mlflow
+    tracking = Tracking(mlflow.url, mlflow.experiment, ctx.settings.s3.bucket)
     if tracking.has(manifest):
         return
     charts = {

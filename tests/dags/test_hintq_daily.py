@@ -1,9 +1,10 @@
 import copy
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk import Asset, CronDataIntervalTimetable
+from airflow.sdk import CronDataIntervalTimetable, DeadlineReference
 from airflow.sdk.exceptions import ParamValidationError
 
 ARROWS = {
@@ -112,15 +113,37 @@ def test_who_and_why_go_along_and_never_through_the_shell(daily: Any) -> None:
     task = daily.get_task("publish")
     context = {"params": {"reason": "$(reboot)"}, "run_id": "manual__1"}
     env = task.render_template(task.env, context, daily.get_template_env())
-    assert env == {"AIGQ_WHO": "airflow manual__1", "AIGQ_WHY": "$(reboot)"}
+    assert env == {
+        "AIGQ_WHO": "airflow manual__1",
+        "AIGQ_WHY": "$(reboot)",
+        "AIGQ_LOG_FORMAT": "json",
+    }
     assert task.append_env
     assert "reason" not in task.bash_command
 
 
 def test_publish_tells_others(daily: Any) -> None:
     outlets = {task.task_id: [asset.uri for asset in task.outlets] for task in daily.tasks}
-    assert outlets.pop("publish") == [Asset("aigq://release").uri]
+    assert outlets.pop("publish") == ["s3://aigq/ledger"]
     assert not any(outlets.values())
+
+
+def test_the_event_of_a_release_tells_what_it_is(daily: Any) -> None:
+    publish = daily.get_task("publish")
+    facts = {"number": 4, "day": "2017-11-07", "verdict": "accepted", "manifests": {"ctr": "3fa2"}}
+    (metadata,) = publish._post_execute_hook({}, json.dumps({"event": "live", **facts}))
+    assert metadata.asset == publish.outlets[0]
+    assert metadata.extra == facts
+    for nothing in ("", "done", "[]", "{}", "7"):
+        assert list(publish._post_execute_hook({}, nothing)) == []  # a release never fails for it
+
+
+def test_a_run_has_a_deadline(daily: Any, bootstrap: Any) -> None:
+    (deadline,) = daily.deadline
+    assert deadline.reference == DeadlineReference.DAGRUN_QUEUED_AT
+    assert deadline.interval == timedelta(hours=6)
+    assert deadline.callback.path == "_alerts.on_deadline"  # importable where the Dags are
+    assert not bootstrap.deadline
 
 
 def test_every_task_retries_and_returns_nothing(daily: Any, bootstrap: Any) -> None:

@@ -25,7 +25,8 @@ def test_one_command(dag: Any) -> None:
     command = task.render_template(task.bash_command, context, template)
     assert command == "exec aigq rollback --to 4"
     env = task.render_template(task.env, context, template)
-    assert env == {"AIGQ_WHO": "airflow manual__1", "AIGQ_WHY": "clicks fell; $(reboot)"}
+    assert env["AIGQ_WHO"] == "airflow manual__1"
+    assert env["AIGQ_WHY"] == "clicks fell; $(reboot)"
     assert dag.schedule is None
 
 

@@ -1,5 +1,6 @@
 """What MLflow holds after tracking, read back from a real MLflow server."""
 
+import json
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -118,3 +119,32 @@ def test_an_absent_server_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> 
         tracking.has(CTR)
     with pytest.raises(AigqError, match="run the same command again to log it"):
         tracking.log(CTR, {}, None)
+
+
+def test_a_run_names_its_inputs_as_datasets_once(tracking: Tracking, client: Any) -> None:
+    gate = replace(CTR, stage="gate", inputs={"ctr": CTR.digest, "logs": "5" * 64})
+    tracking.log(gate, {}, None)
+    (run,) = runs(client, tracking, "tags.stage = 'gate'")
+    client.update_run(run.info.run_id, status="RUNNING")
+    tracking.log(gate, {}, None)  # makes up for a crash: nothing is named twice
+    u2q = replace(gate, stage="u2q", inputs={"ctr": CTR.digest})
+    tracking.log(u2q, {}, None)
+    (reader,) = runs(client, tracking, "tags.stage = 'u2q'")
+
+    def named(run: Any) -> dict[str, Any]:
+        found = client.get_run(run.info.run_id).inputs.dataset_inputs
+        assert len({one.dataset.name for one in found}) == len(found)
+        return {one.dataset.name: one for one in found}
+
+    datasets = named(run)
+    ctr, logs = datasets["ctr"].dataset, datasets["logs"].dataset
+    assert ctr.digest == CTR.digest[:36]  # MLflow takes no more
+    assert (ctr.source_type, json.loads(ctr.source)) == (
+        "s3",
+        {"uri": f"s3://aigq/objects/{CTR.digest}"},
+    )
+    assert json.loads(logs.source) == {"uri": "s3://aigq/manifests/market"}
+    assert [(tag.key, tag.value) for tag in datasets["ctr"].tags] == [
+        ("mlflow.data.context", "gate")
+    ]
+    assert named(reader)["ctr"].dataset.digest == ctr.digest  # both read the same
