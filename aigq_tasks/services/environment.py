@@ -142,6 +142,7 @@ def _mlflow(settings: Settings) -> dict[str, str]:
         # Its webhook goes to a process on this machine (services/webhook.py), signed.
         "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
         "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+        "MLFLOW_WEBHOOK_CACHE_TTL": "5",  # seconds until a new address or secret is heard of
     }
 
 

@@ -73,14 +73,13 @@ class Stack:
     def promotion(self, model: str, version: int) -> str:
         return str(self.client.get_model_version(model, str(version)).tags["promotion"])
 
-    def wait_for_run(self) -> str:
-        """The run that the webhook started; its reason."""
+    def wait_for_run(self, model: str) -> None:
+        """Wait until the webhook has started a run for the model."""
         deadline = time.monotonic() + 30
-        while not self.airflow.runs and time.monotonic() < deadline:
+        reason = f"champion of {model} moved in MLflow"
+        while not any(run["conf"]["reason"] == reason for run in self.airflow.runs.values()):
+            assert time.monotonic() < deadline, "no run"
             time.sleep(0.02)
-        run = next(iter(self.airflow.runs.values()))
-        self.airflow.runs.clear()
-        return str(run["conf"]["reason"])
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +107,11 @@ def stack(
             }
         )
         ctx = Context.open(settings)
-        for step in STEPS:
-            bootstrap(ctx, EVE, step)
-        for think in (False, True):
-            run_stage(SftStage(think), ctx.with_seed(5), EVE)
         with servers.webhook_receiver(folder / "receiver", settings):
+            for step in STEPS:
+                bootstrap(ctx, EVE, step)
+            for think in (False, True):
+                run_stage(SftStage(think), ctx.with_seed(5), EVE)
             yield Stack(ctx, airflow, MlflowClient(mlflow_url))
 
 
@@ -130,7 +129,7 @@ def test_a_moved_alias_becomes_a_release(stack: Stack) -> None:
     stack.airflow.runs.clear()
     began = time.monotonic()
     stack.move("aigq-direct", 2)
-    assert stack.wait_for_run() == "champion of aigq-direct moved in MLflow"
+    stack.wait_for_run("aigq-direct")
     promote(ctx)
     seconds = time.monotonic() - began
     print(f"from the alias to the release: {seconds:.1f} s")
@@ -172,7 +171,7 @@ def test_an_unservable_version_is_refused_and_tried_again_when_asked_again(stack
     stack.airflow.runs.clear()
     began = time.monotonic()
     stack.move("aigq-think", 2)
-    assert stack.wait_for_run() == "champion of aigq-think moved in MLflow"
+    stack.wait_for_run("aigq-think")
     for _ in range(2):
         promote(strict)
         words = stack.promotion("aigq-think", 2)
