@@ -1,14 +1,17 @@
-"""The day's hints reweighted to another ranking: pure functions of tables."""
+"""The day's hints reweighted to another ranking: tables by hand, then a small real release."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import pytest
+from small_release import DAY
 
 from aigq_tasks.evaluation.offpolicy import compare
 from aigq_tasks.recall.stack import Exposure, expose
-from aigq_tasks.stages.offpolicy import reweighted, slots_of
+from aigq_tasks.stages.context import Context
+from aigq_tasks.stages.offpolicy import reweighted, reweighted_hints, slots_of
+from aigq_tasks.storage.ledger import Entry
 
 EXPOSURE = Exposure(top_n=3, temperature=1.0)
 NOON = pd.Timestamp("2017-11-06 12:00")
@@ -120,3 +123,21 @@ def test_what_production_could_not_show_is_covered_by_the_model() -> None:
     assert found.estimate.robust == pytest.approx(rows["expected"].mean(), abs=0.02)
     first = rows["expected"].iloc[0]
     assert first == pytest.approx((0.8 + 0.5 + 0.3) / 3)
+
+
+@pytest.mark.integration
+def test_the_hints_of_held_out_users_who_searched(small: tuple[Context, Entry]) -> None:
+    """Ann and Bob are held out; a stranger is too, but neither searched nor saw a hint."""
+    ctx, _ = small
+    users = dict.fromkeys(("ann", "bob", "stranger"))
+    rows = reweighted_hints(ctx, DAY, users, {"ann": ["Oat Milk", "butter"], "bob": ["milk"]})
+    assert sorted(rows["user_id"].unique()) == ["ann", "bob"]
+    # Each was shown milk first and clicked it; popularity has it, so the other ranking shows it.
+    first = rows.groupby("user_id").head(1)
+    assert first["clicks"].tolist() == [1.0, 1.0]
+    assert (first["logged"] == 0.25).all()
+    assert ((first["other"] > 0) & (first["other"] < 1)).all()
+    assert ((rows["expected"] > 0) & (rows["expected"] < 1)).all()
+    # The lists are the other ranking's u2q: more of them leave less room for milk.
+    ann, bob = first.set_index("user_id")["other"]
+    assert ann < bob

@@ -1,16 +1,12 @@
 """The servable verdict on a small real release: what is wrong with it is found, and said."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 import pytest
-import servers
 from small_release import (
     DAY,
-    small_release,
-    small_settings,
     store_files,
     taught_policy,
     x2q_table,
@@ -36,16 +32,6 @@ class Unlogged(ServableStage):
     needs: tuple[str, ...] = ("s3",)
 
 
-@pytest.fixture(scope="module")
-def made(s3_server: servers.S3Server, valkey_url: str) -> Iterator[tuple[Context, Entry]]:
-    """A context, and the release that its results make."""
-    bucket = "servable"
-    with pytest.MonkeyPatch.context() as patch:
-        ctx = Context.open(small_settings(s3_server, bucket, valkey_url, patch))
-        yield ctx, small_release(ctx)
-    servers.delete_bucket(s3_server, bucket)
-
-
 def with_model(ctx: Context, entry: Entry, kind: str, files: dict[str, bytes]) -> Entry:
     """The release with other files in place of one of its models."""
     return replace(
@@ -53,13 +39,13 @@ def with_model(ctx: Context, entry: Entry, kind: str, files: dict[str, bytes]) -
     )
 
 
-def test_a_good_release_can_be_served(made: tuple[Context, Entry]) -> None:
-    ctx, entry = made
+def test_a_good_release_can_be_served(small: tuple[Context, Entry]) -> None:
+    ctx, entry = small
     assert faults(ctx, entry, DAY) == []
 
 
-def test_an_object_that_is_gone_is_the_reason(made: tuple[Context, Entry]) -> None:
-    ctx, entry = made
+def test_an_object_that_is_gone_is_the_reason(small: tuple[Context, Entry]) -> None:
+    ctx, entry = small
     output = model(ctx, entry, "direct").outputs["model.safetensors"]
     weights = ctx.store.get_blob(output.digest)
     ctx.store.delete(blob_key(output.digest))
@@ -72,10 +58,10 @@ def test_an_object_that_is_gone_is_the_reason(made: tuple[Context, Entry]) -> No
 
 @pytest.mark.parametrize("keep", [0, 7, 100])
 def test_weights_that_are_no_weights_are_a_reason_not_a_crash(
-    made: tuple[Context, Entry], keep: int
+    small: tuple[Context, Entry], keep: int
 ) -> None:
     """Stored as they are, so every digest is right: the policy itself is broken."""
-    ctx, entry = made
+    ctx, entry = small
     policy = model(ctx, entry, "direct")
     files = {name: ctx.store.get_blob(out.digest) for name, out in policy.outputs.items()}
     files["model.safetensors"] = files["model.safetensors"][:keep]
@@ -83,18 +69,18 @@ def test_weights_that_are_no_weights_are_a_reason_not_a_crash(
     assert reason.startswith("direct: no language model at ")
 
 
-def test_a_cache_without_anybody(made: tuple[Context, Entry]) -> None:
-    ctx, entry = made
+def test_a_cache_without_anybody(small: tuple[Context, Entry]) -> None:
+    ctx, entry = small
     nobody = table(ctx, model(ctx, entry, "u2q"), "u2q").head(0)
     empty = with_model(ctx, entry, "u2q", {"u2q.parquet": to_parquet(nobody)})
     assert faults(ctx, empty, DAY) == ["the u2q cache is empty"]
 
 
 def test_absent_s3_is_no_verdict(
-    made: tuple[Context, Entry], monkeypatch: pytest.MonkeyPatch
+    small: tuple[Context, Entry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refusal that only tells of an outage would be stored, and would stay."""
-    ctx, entry = made
+    ctx, entry = small
 
     def away(digest: str) -> bytes:
         raise ServiceAbsent("S3 does not answer")
@@ -105,9 +91,9 @@ def test_absent_s3_is_no_verdict(
 
 
 def test_an_index_that_is_empty_or_holds_what_may_not_be_shown(
-    made: tuple[Context, Entry],
+    small: tuple[Context, Entry],
 ) -> None:
-    ctx, entry = made
+    ctx, entry = small
 
     def reasons(index: pd.DataFrame) -> list[str]:
         files = {"x2q.parquet": to_parquet(index)}
@@ -118,16 +104,16 @@ def test_an_index_that_is_empty_or_holds_what_may_not_be_shown(
     assert reasons(x2q_table(blocked)) == ["the x2q index holds 1 queries that may not be shown"]
 
 
-def test_a_cache_that_another_policy_wrote(made: tuple[Context, Entry]) -> None:
-    ctx, entry = made
+def test_a_cache_that_another_policy_wrote(small: tuple[Context, Entry]) -> None:
+    ctx, entry = small
     cached = table(ctx, model(ctx, entry, "u2q"), "u2q")
     cached.loc[cached["user_id"] == "bob", "query"] = ["one", "two", "three"]
     other = with_model(ctx, entry, "u2q", {"u2q.parquet": to_parquet(cached)})
     assert faults(ctx, other, DAY) == ["u2q of bob is not what the policy writes"]
 
 
-def test_a_policy_that_writes_nothing_that_may_be_shown(made: tuple[Context, Entry]) -> None:
-    ctx, entry = made
+def test_a_policy_that_writes_nothing_that_may_be_shown(small: tuple[Context, Entry]) -> None:
+    ctx, entry = small
     one = ctx.settings.generation.model_copy(update={"list_length": 1})
     ctx = replace(ctx, settings=ctx.settings.model_copy(update={"generation": one}))
     silent = with_model(ctx, entry, "direct", taught_policy(ctx, sorted(blocklist())[:1]))
@@ -136,8 +122,8 @@ def test_a_policy_that_writes_nothing_that_may_be_shown(made: tuple[Context, Ent
     ]
 
 
-def test_a_stack_that_is_too_slow(made: tuple[Context, Entry]) -> None:
-    ctx, entry = made
+def test_a_stack_that_is_too_slow(small: tuple[Context, Entry]) -> None:
+    ctx, entry = small
     strict = ctx.settings.servable.model_copy(update={"max_seconds": 0.0})
     slow = replace(ctx, settings=ctx.settings.model_copy(update={"servable": strict}))
     (reason,) = faults(slow, entry, DAY)
@@ -145,8 +131,8 @@ def test_a_stack_that_is_too_slow(made: tuple[Context, Entry]) -> None:
     assert reason.endswith("s a user, more than 0.00 s")
 
 
-def test_the_verdict_is_stored_and_publish_obeys_it(made: tuple[Context, Entry]) -> None:
-    ctx, _ = made
+def test_the_verdict_is_stored_and_publish_obeys_it(small: tuple[Context, Entry]) -> None:
+    ctx, _ = small
     good = run_stage(Unlogged(), ctx, DAY)
     assert record(ctx, good, "servable.json") == {"servable": True, "reasons": []}
     assert good.metrics["servable"] == 1.0
