@@ -23,7 +23,6 @@ from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.generation import generation_config
 from aigq_tasks.stages.publish import publisher
 from aigq_tasks.stages.reading import (
-    files,
     log_window,
     model,
     record,
@@ -34,7 +33,6 @@ from aigq_tasks.stages.reading import (
 from aigq_tasks.stages.release import load_indexes
 from aigq_tasks.stages.runner import Stage, StageOutput, preflight, run_stage
 from aigq_tasks.stages.servable import ServableStage
-from aigq_tasks.stages.serving import click_model
 from aigq_tasks.stages.u2q import build_u2q
 from aigq_tasks.stages.x2q import X2qStage, index_of
 from aigq_tasks.storage.crash import crash_point
@@ -133,28 +131,32 @@ def _require_intact(ctx: Context, manifest: Manifest, version: Version, day: dat
             f"it has seen the log of {manifest.day}, which the release of {day} has not: "
             f"release {manifest.day} first"
         )
+    held = {}
     for name, output in sorted(manifest.outputs.items()):
         data = ctx.store.get(blob_key(output.digest))
         if data is None:
             raise RefusedError(f"its file {name} is gone from the object store")
         if sha256(data) != output.digest:
             raise RefusedError(f"its file {name} is damaged in the object store")
+        held[name] = data
     try:
-        _load(ctx, manifest)
+        _load(version.model, held)
     except Exception as error:  # whatever makes a loader fail, it fails for the version
         raise RefusedError(f"it cannot be loaded: {str(error)[:WORDS]}") from error
 
 
-def _load(ctx: Context, manifest: Manifest) -> None:
-    """Load the model as those who serve it do; AigqError if it holds numbers that are none."""
+def _load(name: str, held: dict[str, bytes]) -> None:
+    """Load a registered model as those who serve it do; AigqError if it holds numbers that are
+    none."""
     import torch
 
     from aigq_tasks.policy.backbone import load_policy
+    from ctr_model.model import CtrModel
 
-    if manifest.stage == "ctr":
-        click_model(ctx, manifest)
+    if SERVED_AS[name] == "ctr":
+        CtrModel.from_files(held)
         return
-    network, _ = load_policy(files(ctx, manifest))
+    network, _ = load_policy(held)
     if not all(bool(torch.isfinite(weights).all()) for weights in network.parameters()):
         raise AigqError("its weights are not all finite")
 
