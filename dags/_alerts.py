@@ -7,6 +7,7 @@ import subprocess
 from typing import Any
 
 from airflow.sdk import BaseNotifier
+from airflow.sdk.configuration import conf
 
 SECONDS = 60  # both channels time out before
 
@@ -39,7 +40,7 @@ def on_deadline(context: dict[str, Any]) -> None:
         remedy="see which task is at work, waits for approval or waits for a failed day before it",
         day=day,
         error=f"not done at {context['deadline']['deadline_time']}",
-        url=run["run_id"],
+        url=f"{conf.get('api', 'base_url')}/dags/{run['dag_id']}/runs/{run['dag_run_id']}",
     )
 
 

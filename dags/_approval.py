@@ -14,21 +14,28 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowSkipException
 
-ANSWER = "(ti.xcom_pull(task_ids='approve') or {})"
-PERSON = f"({ANSWER}.get('responded_by_user') or {{}}).get('name')"
-WORDS = f"({ANSWER}.get('params_input') or {{}}).get('why')"
+YES = ("1", "true", "t", "yes", "y", "on")  # what the settings take for it
+ANSWER = "answer"  # XCom key
+PULL = f"(ti.xcom_pull(task_ids='approve', key='{ANSWER}') or {{}})"  # {} where nobody was asked
+
+
+class Approval(ApprovalOperator):
+    """Keeps who answered and why; Airflow's own operator drops a rejection's answer."""
+
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        person = event.get("responded_by_user")
+        why = (event.get("params_input") or {}).get("why")
+        answer = {
+            "who": person["name"] if person else f"airflow {context['run_id']}",
+            "why": why or ("rejected" if person else "no answer in time"),
+        }
+        context["ti"].xcom_push(ANSWER, answer)
+        return super().execute_complete(context, event)
 
 
 def required() -> bool:
     """Whether the setting `approval.required` is on."""
-    return setting("AIGQ_APPROVAL__REQUIRED", "false").lower() in (
-        "1",
-        "true",
-        "t",
-        "yes",
-        "y",
-        "on",
-    )
+    return setting("AIGQ_APPROVAL__REQUIRED", "false").lower() in YES
 
 
 def ask(day: str, before: Any, publish: Any) -> None:
@@ -45,11 +52,11 @@ def ask(day: str, before: Any, publish: Any) -> None:
         output_processor=text_of,
         do_xcom_push=True,
     )
-    approve = ApprovalOperator(
+    approve = Approval(
         task_id="approve",
         subject=f"May the release of {{{{ {day} }}}} go live?",
         body="{{ ti.xcom_pull(task_ids='comparison') }}",
-        defaults=ApprovalOperator.REJECT,
+        defaults=Approval.REJECT,
         response_timeout=timedelta(hours=float(setting("AIGQ_APPROVAL__HOURS", "12"))),
         params={
             "why": Param(
@@ -67,8 +74,8 @@ def ask(day: str, before: Any, publish: Any) -> None:
         "decline",
         f"decline --day {{{{ {day} }}}}",
         env={
-            "AIGQ_WHO": f"{{{{ {PERSON} or 'airflow ' ~ run_id }}}}",
-            "AIGQ_WHY": f"{{{{ {WORDS} or ('rejected' if {PERSON} else 'no answer in time') }}}}",
+            "AIGQ_WHO": f"{{{{ {PULL}.get('who') }}}}",
+            "AIGQ_WHY": f"{{{{ {PULL}.get('why') }}}}",
         },
         pre_execute=skip_unless_answered,
         trigger_rule="all_skipped",
@@ -84,7 +91,7 @@ def skip_in_backfills(context: dict[str, Any]) -> None:
 
 def skip_unless_answered(context: dict[str, Any]) -> None:
     """`publish` is skipped too on a day outside the log; that is no rejection."""
-    if context["ti"].xcom_pull(task_ids="approve") is None:
+    if context["ti"].xcom_pull(task_ids="approve", key=ANSWER) is None:
         raise AirflowSkipException("nobody was asked")
 
 

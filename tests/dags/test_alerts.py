@@ -90,7 +90,7 @@ def test_a_late_run_is_told_but_not_of_a_backfill(alerts: Path, dag_bag: Any) ->
 
     run = {
         "dag_id": "hintq_daily",
-        "run_id": "scheduled__1",
+        "dag_run_id": "scheduled__1",
         "run_type": "scheduled",
         "data_interval_start": "2017-11-07T00:00:00Z",
         "conf": None,
@@ -102,6 +102,7 @@ def test_a_late_run_is_told_but_not_of_a_backfill(alerts: Path, dag_bag: Any) ->
     (told,) = _told(alerts)
     assert (told["what"], told["day"]) == ("is late", "2017-11-07")
     assert told["error"] == "not done at 2026-01-01T06:00:00Z"
+    assert told["url"].endswith("/dags/hintq_daily/runs/scheduled__1")
 
 
 def test_no_command_is_no_failure(monkeypatch: pytest.MonkeyPatch, daily: Any) -> None:

@@ -1,11 +1,12 @@
 """The daily Dag where the setting asks for a person's approval."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException, DownstreamTasksSkipped
 
 
 @pytest.fixture
@@ -19,11 +20,19 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Any:
     return BundleDagBag(dag_folder=file, bundle_path=folder, bundle_name="dags").dags["hintq_daily"]
 
 
-def _rendered(dag: Any, task_id: str, answer: dict[str, Any] | None) -> dict[str, str]:
-    task = dag.get_task(task_id)
-    ti = SimpleNamespace(xcom_pull=lambda task_ids: answer if task_ids == "approve" else None)
-    context = {"ti": ti, "run_id": "scheduled__1", "params": {"reason": "daily run"}}
-    return dict(task.render_template(task.env, context, dag.get_template_env()))
+class _Answers:
+    """The XCom of one run."""
+
+    map_index = -1
+
+    def __init__(self) -> None:
+        self.pushed: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
+
+    def xcom_pull(self, task_ids: str, key: str) -> Any:
+        return self.pushed.get(key)
 
 
 def test_nobody_is_asked_by_default(daily: Any) -> None:
@@ -59,19 +68,36 @@ def test_a_backfill_asks_nobody(asked: Any) -> None:
         hook({"dag_run": SimpleNamespace(run_type="backfill")})
 
 
-def test_the_ledger_learns_who_rejected_and_why(asked: Any) -> None:
-    by = {"responded_by_user": {"id": "7", "name": "ada"}, "params_input": {"why": "$(reboot)"}}
-    env = _rendered(asked, "decline", by)
-    assert (env["AIGQ_WHO"], env["AIGQ_WHY"]) == ("ada", "$(reboot)")
-    env = _rendered(asked, "decline", by | {"params_input": {"why": ""}})
-    assert (env["AIGQ_WHO"], env["AIGQ_WHY"]) == ("ada", "rejected")
-    env = _rendered(asked, "decline", {"responded_by_user": None, "params_input": {"why": ""}})
-    assert (env["AIGQ_WHO"], env["AIGQ_WHY"]) == ("airflow scheduled__1", "no answer in time")
-    assert "why" not in asked.get_task("decline").bash_command
+@pytest.mark.parametrize(
+    ("person", "why", "who", "told"),
+    [
+        ({"id": "7", "name": "ada"}, "$(reboot)", "ada", "$(reboot)"),
+        ({"id": "7", "name": "ada"}, "", "ada", "rejected"),
+        (None, "", "airflow scheduled__1", "no answer in time"),
+    ],
+)
+def test_the_ledger_learns_who_rejected_and_why(
+    asked: Any, person: dict[str, str] | None, why: str, who: str, told: str
+) -> None:
+    answers = _Answers()
+    event = {
+        "chosen_options": ["Reject"],
+        "params_input": {"why": why},
+        "responded_at": datetime(2017, 11, 8, tzinfo=UTC),
+        "responded_by_user": person,
+    }
+    approve, decline = asked.get_task("approve"), asked.get_task("decline")
+    with pytest.raises(DownstreamTasksSkipped):  # as the scheduler expects it of a rejection
+        approve.execute_complete({"ti": answers, "task": approve, "run_id": "scheduled__1"}, event)
+    context = {"ti": answers, "run_id": "scheduled__1", "params": {"reason": "daily run"}}
+    decline._pre_execute_hook(context)
+    env = decline.render_template(decline.env, context, asked.get_template_env())
+    assert (env["AIGQ_WHO"], env["AIGQ_WHY"]) == (who, told)
+    assert told not in decline.bash_command
 
 
 def test_a_day_outside_the_log_is_no_rejection(asked: Any) -> None:
-    hook = asked.get_task("decline")._pre_execute_hook
-    hook({"ti": SimpleNamespace(xcom_pull=lambda task_ids: {"chosen_options": ["Reject"]})})
+    decline, context = asked.get_task("decline"), {"ti": _Answers(), "params": {}, "run_id": "1"}
+    decline.render_template(decline.env, context, asked.get_template_env())  # comes first
     with pytest.raises(AirflowSkipException):
-        hook({"ti": SimpleNamespace(xcom_pull=lambda task_ids: None)})
+        decline._pre_execute_hook(context)

@@ -14,7 +14,7 @@ from aigq_tasks.services.environment import (
 from aigq_tasks.services.health import PROBES
 from aigq_tasks.services.secrets import ensure_secrets
 from aigq_tasks.services.supervisor import SERVICES
-from aigq_tasks.settings import Settings
+from aigq_tasks.settings import AlertSettings, ApprovalSettings, Settings
 
 
 def _environment(state_dir: Path) -> dict[str, str]:
@@ -76,3 +76,16 @@ def test_the_servers_come_from_their_wheels() -> None:
     for binary in (weed_binary(), valkey_binary()):
         assert binary.is_file()
         assert binary.read_bytes()[:4] == b"\x7fELF" or sys.platform == "darwin"
+
+
+def test_the_settings_that_shape_a_dag_reach_it(tmp_path: Path) -> None:
+    settings = Settings(
+        state_dir=tmp_path,
+        approval=ApprovalSettings(required=True, hours=2.5),
+        alerts=AlertSettings(deadline_hours=0),
+    )
+    environment = service_environment(settings, ensure_secrets(tmp_path))
+    assert environment["AIGQ_APPROVAL__REQUIRED"] == "true"
+    assert float(environment["AIGQ_APPROVAL__HOURS"]) == 2.5
+    assert float(environment["AIGQ_ALERTS__DEADLINE_HOURS"]) == 0
+    assert environment["AIGQ_S3__BUCKET"] == "aigq"

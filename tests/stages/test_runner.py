@@ -1,7 +1,8 @@
 """run_stage on real S3 and MLflow: done once, visible as a whole or not at all, tracked once."""
 
+import json
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from aigq_tasks.settings import MlflowSettings, ValkeySettings
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.reading import blob, need
 from aigq_tasks.stages.runner import StageOutput, preflight, run_stage
+from aigq_tasks.storage.ledger import Entry
 from aigq_tasks.storage.manifests import Manifest, Output
 from aigq_tasks.tracking import Tracking
 
@@ -194,3 +196,18 @@ def test_every_absent_service_is_one_line(ctx: Context) -> None:
         f"Valkey does not answer at redis://127.0.0.1:{two}/0: start the services with 'make up'",
     ]
     assert stage.computed == 0
+
+
+def test_a_stage_says_its_day_and_release_to_machines(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    land_numbers(ctx, b"1")
+    words: dict[str, Any] = {"verdict": "bootstrap", "code": "", "config": "", "who": "", "why": ""}
+    ctx.ledger.append(Entry(day=DAY - timedelta(days=1), revision=1, parent=None, **words))
+    monkeypatch.setenv("AIGQ_LOG_FORMAT", "json")
+    capsys.readouterr()
+    manifest = run_stage(Scale(needs=("s3",)), ctx, DAY)
+    (line,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert line["event"].startswith("scale 2017-11-06: done in ")
+    assert (line["stage"], line["day"], line["release"]) == ("scale", "2017-11-06", 1)
+    assert line["manifest"] == manifest.digest
