@@ -33,6 +33,7 @@ def on_deadline(context: dict[str, Any]) -> None:
     run = context["dag_run"]
     if run["run_type"] == "backfill":
         return
+    base = conf.get("api", "base_url", fallback="").rstrip("/")
     day = (run.get("conf") or {}).get("day") or str(run["data_interval_start"] or "")[:10]
     _tell(
         dag=run["dag_id"],
@@ -40,7 +41,7 @@ def on_deadline(context: dict[str, Any]) -> None:
         remedy="see which task is at work, waits for approval or waits for a failed day before it",
         day=day,
         error=f"not done at {context['deadline']['deadline_time']}",
-        url=f"{conf.get('api', 'base_url')}/dags/{run['dag_id']}/runs/{run['dag_run_id']}",
+        url=f"{base}/dags/{run['dag_id']}/runs/{run['dag_run_id']}",
     )
 
 
