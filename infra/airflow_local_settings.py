@@ -13,7 +13,6 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
-__all__: list[str] = []  # Airflow would take every public name here as an override of its own
 __all__: list[str] = []  # a public name here would override one of Airflow's own
 WAIT_MILLISECONDS = 30_000
 
