@@ -44,8 +44,9 @@ def main(report: Path, count: int | None) -> None:
         bar = progress.add_task("cells", total=len(chosen))
         for outcome in matrix.run_cells(built, chosen):
             outcomes.append(outcome)
-            name = f"{outcome.cell.stage} {outcome.cell.point}"
-            progress.update(bar, advance=1, description=f"{name:32}")
+            times = f"killed after {outcome.killed:.1f} s, recovered in {outcome.recovered:.1f} s"
+            progress.print(f"{outcome.cell.stage} {outcome.cell.point}: {times}")
+            progress.update(bar, advance=1)
         entries, shelved = _race(settings, progress)
     report.write_text(_report(outcomes, entries, shelved, time.monotonic() - began))
     console.print(f"{len(outcomes)} cells recovered; written to {report}")

@@ -112,5 +112,7 @@ def test_many_users_are_loaded_in_batches(client: Valkey) -> None:
 
 def test_nobody_there_is_one_clear_line() -> None:
     (port,) = free_ports(1)
-    with pytest.raises(AigqError, match=f"Valkey does not answer at redis://127.0.0.1:{port}/0"):
-        versions.connect(f"redis://127.0.0.1:{port}/0").__enter__()
+    url = f"redis://127.0.0.1:{port}/0"
+    line = pytest.raises(AigqError, match=f"Valkey does not answer at {url}")
+    with line, versions.connect(url):
+        pass
