@@ -21,7 +21,9 @@ import pytest
 import servers
 import tiny_aigq
 from tiny_aigq import Control
+from typer.testing import CliRunner
 
+from aigq_tasks.cli import app
 from aigq_tasks.errors import AigqError
 from aigq_tasks.recall import u2q, versions
 from aigq_tasks.services.airflow_api import AirflowApi
@@ -145,11 +147,15 @@ def test_a_fresh_range_gives_what_single_days_give(stack: Stack) -> None:
     days = span(eve, 2)
     ctx = stack.case("fresh", eve)
     assert due(ctx, *days)[days[0], "market"] == "it never ran"
-    stack.api.backfill(DAILY, *days)
+    stack.api._call("PATCH", f"/dags/{DAILY}", json={"is_paused": True})
+    with pytest.raises(AigqError, match="hintq_daily is paused, so no run of it starts"):
+        stack.api.backfill(DAILY, *days)
+    stack.api.unpause(DAILY)
+    command = ["backfill", "--from", f"{days[0]}", "--to", f"{days[1]}", "--reason", "moving in"]
+    assert CliRunner().invoke(app, command, catch_exceptions=False).exit_code == 0
     assert parents(ctx) == [(1, eve, None), (2, days[0], 1), (3, days[1], 2)]
-    assert [entry.who.split("__")[0] for entry in ctx.ledger.entries()[1:]] == [
-        "airflow backfill"
-    ] * 2
+    for entry in ctx.ledger.entries()[1:]:
+        assert (entry.who.split("__")[0], entry.why) == ("airflow backfill", "moving in")
     assert due(ctx, *days) == {}
 
     single = stack.case("single", eve)
@@ -269,7 +275,7 @@ def test_late_data_recompute_what_the_plan_says_and_nothing_else(stack: Stack) -
     assert planned[days[2], "publish"] == "goes live"
 
     before = revisions(ctx, days)
-    stack.api.backfill(DAILY, days[0], days[2], "completed")
+    stack.api.backfill(DAILY, days[1], days[2], "completed")
     after = revisions(ctx, days)
     assert {key for key in after if after[key] > before[key]} == {
         key for key in planned if key[1] != "publish"
