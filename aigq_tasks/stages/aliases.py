@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from aigq_tasks.errors import AigqError
+from aigq_tasks.messages import say
 from aigq_tasks.registry import (
     CHALLENGER,
     CHAMPION,
@@ -44,7 +45,7 @@ def follow_ledger(ctx: Context) -> None:
     try:
         reconcile(ctx)
     except AigqError as error:
-        print(f"MLflow's aliases wait ({error}); `aigq reconcile` brings them up to date")
+        say(f"MLflow's aliases wait ({error}); `aigq reconcile` brings them up to date")
 
 
 def reconcile(ctx: Context) -> list[Version]:
@@ -75,7 +76,7 @@ def _reconcile(ctx: Context, registry: Registry, name: str, current: Entry) -> V
     if champion:
         _put_champion(registry, model, champion)
     elif SERVED_AS[name] in current.models:
-        print(f"MLflow has no version of {name} that release {current.number} serves")
+        say(f"MLflow has no version of {name} that release {current.number} serves")
     return None
 
 
@@ -105,7 +106,7 @@ def _put_champion(registry: Registry, model: RegisteredModel, version: Version) 
     if held != version.number:
         registry.set_model_tag(version.model, OURS, f"{held} {version.number}")
         _put(registry, version.model, model, CHAMPION, version)
-        print(f"champion of {version.model}: version {version.number}")
+        say(f"champion of {version.model}: version {version.number}")
     if held != version.number or model.tags.get(OURS) != str(version.number):
         registry.set_model_tag(version.model, OURS, str(version.number))
 

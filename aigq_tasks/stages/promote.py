@@ -11,6 +11,7 @@ from datetime import date
 from typing import Any
 
 from aigq_tasks.errors import AigqError, NothingToDo
+from aigq_tasks.messages import about, say
 from aigq_tasks.registry import CHAMPION, REGISTERED_MODELS, SERVED_AS, Registry, Version
 from aigq_tasks.stages.aliases import (
     UnknownVersion,
@@ -68,6 +69,7 @@ def _answer(ctx: Context, version: Version) -> None:
     base = ctx.ledger.current()
     if base is None:  # then no alias could differ from the ledger
         return
+    about("promote", base.day, base.number)
     try:
         entry = candidate(ctx, base, version)
     except (RefusedError, UnknownVersion) as refusal:
@@ -75,13 +77,13 @@ def _answer(ctx: Context, version: Version) -> None:
         words = f"refused, release {base.number} stays: {refusal}"
         registry.set_tag(version, PROMOTION, words)
         restore_champion(ctx, version)
-        print(f"{version} is refused: {refusal}")
+        say(f"{version} is refused: {refusal}")
         return
     load_indexes(ctx, entry)
     crash_point("indexes")
     appended = ctx.ledger.append(entry, after=base.number)
     registry.set_tag(version, PROMOTION, f"release {appended.number}")
-    print(f"release {appended.number} is live: release {base.number} with {version}")
+    say(f"release {appended.number} is live: release {base.number} with {version}")
     follow_ledger(ctx)
 
 
@@ -236,14 +238,6 @@ class PromotedServableStage(ServableStage):
 
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
-
-    def inputs(self, ctx: Context, day: date) -> dict[str, str]:
-        """A refusal is an input of the next try: who asks again gets another look, for what made
-        it fail (a busy machine, say) need not be in the store."""
-        inputs, before = super().inputs(ctx, day), ctx.manifests.head(self.name, day)
-        if before is not None and not before.metrics["servable"]:
-            inputs["refused"] = before.digest
-        return inputs
 
     def release(self, ctx: Context, day: date) -> Entry:
         return self.entry

@@ -18,4 +18,5 @@ def test_who_and_why_go_along_and_never_through_the_shell(dag_bag: Any) -> None:
     [task] = dag.tasks
     context = {"params": {"reason": "$(reboot)"}, "run_id": "mlflow__1"}
     env = task.render_template(task.env, context, dag.get_template_env())
-    assert env == {"AIGQ_WHO": "airflow mlflow__1", "AIGQ_WHY": "$(reboot)"}
+    assert env["AIGQ_WHO"] == "airflow mlflow__1"
+    assert env["AIGQ_WHY"] == "$(reboot)"

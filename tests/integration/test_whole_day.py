@@ -109,7 +109,7 @@ def test_the_day_is_released(released: Context) -> None:
     assert [entry.number for entry in entries] == [1, 2, 3, 4, 5]
     last = entries[3]
     assert (last.day, last.parent) == (DAY, 3)
-    assert set(last.manifests) == set(DAILY_STAGES)
+    assert set(last.manifests) == {*DAILY_STAGES, "servable"}
     verdict = record(released, need(released, "gate", DAY), "verdict.json")
     chosen = "policy" if verdict["accepted"] else "sft"
     day = DAY if verdict["accepted"] else EVE
@@ -124,7 +124,7 @@ def test_think_is_renewed_on_its_day(released: Context) -> None:
     before, after = released.ledger.entries()[3:]
     verdicts = [record(released, need(released, "gate", day), "verdict.json") for day in DAYS]
     assert ["think" in verdict for verdict in verdicts] == [False, True]
-    assert set(after.manifests) == {*DAILY_STAGES, *THINK_STAGES}
+    assert set(after.manifests) == {*DAILY_STAGES, *THINK_STAGES, "servable"}
     trained = need(released, "think-policy", DAYS[1])
     accepted = verdicts[1]["think"]["accepted"]
     assert after.models["think"] == (trained.digest if accepted else before.models["think"])
