@@ -75,7 +75,8 @@ class Tiny:
             if think_is_due(ctx, day):
                 verdict["think"] = {"accepted": True}
             files["verdict.json"] = to_json(verdict)
-        return StageOutput(files=files, metrics={})
+        metrics: dict[str, float | str] = {"servable": 1.0} if self.name == "servable" else {}
+        return StageOutput(files=files, metrics=metrics)
 
 
 def _files(stage: str, digest: str, day: date) -> dict[str, bytes]:

@@ -14,6 +14,7 @@ from datetime import date
 from chaos import releases
 from chaos.cells import Cell, Outcome, World, killed_and_run_again
 
+from aigq_tasks.registry import REGISTERED_MODELS
 from aigq_tasks.settings import Settings
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.runner import Stage, run_stage
@@ -25,7 +26,7 @@ from aigq_tasks.storage.crash import (
 )
 from aigq_tasks.storage.manifests import Manifest
 from aigq_tasks.storage.objects import blob_key, sha256
-from aigq_tasks.tracking import NOT_IN_NAMES, REGISTERED_MODELS, Tracking
+from aigq_tasks.tracking import NOT_IN_NAMES, Tracking
 
 TRAINED = ("policy", "think-policy")
 

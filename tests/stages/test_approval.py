@@ -10,7 +10,7 @@ from aigq_tasks.errors import NothingToDo
 from aigq_tasks.recall import u2q, versions
 from aigq_tasks.stages.approval import decline, print_comparison
 from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.publish import DAILY_STAGES, publish
+from aigq_tasks.stages.publish import DAILY_STAGES
 from aigq_tasks.stages.release import index_version, publish_release
 from aigq_tasks.storage.canonical import to_json
 from aigq_tasks.storage.ledger import Entry
@@ -109,12 +109,3 @@ def test_a_rejection_stands_in_the_ledger_and_changes_nothing(ctx: Context, pare
 
     again = decline(ctx, DAY, "ben", "me too")
     assert (again, len(ctx.ledger.entries())) == (entry, 2)
-
-
-@pytest.mark.usefixtures("_ran")
-def test_a_person_may_think_again(ctx: Context, parent: Entry) -> None:
-    decline(ctx, DAY, "ada", "lists look odd")
-    released = publish(ctx, DAY)  # `approve` was cleared, and answered with yes
-    assert (released.number, released.verdict) == (3, "accepted")
-    assert released.parent == parent.number  # the day's own rejection is no parent of it
-    assert released.models["direct"] == ctx.manifests.head("policy", DAY).digest

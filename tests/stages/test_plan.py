@@ -9,8 +9,10 @@ import tiny_aigq
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.settings import Settings
+from aigq_tasks.stages.approval import decline
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.plan import plan, print_plan
+from aigq_tasks.stages.publish import publish
 from aigq_tasks.stages.releases import rollback
 from aigq_tasks.storage.manifests import Output
 
@@ -106,3 +108,17 @@ def test_a_released_day_is_published_again_without_a_word_about_what_changed_sin
     capsys.readouterr()
     tiny_aigq.run(started, "publish", FIRST)
     assert capsys.readouterr().out == f"publish {FIRST}: up to date (release 2)\n"
+
+
+def test_who_declined_a_release_may_approve_it_after_all(started: Context) -> None:
+    parent = started.ledger.current()
+    assert parent is not None
+    tiny_aigq.run_day(started, FIRST)
+    declined = decline(started, FIRST, "ada", "lists look odd")
+    assert declined.models == parent.models
+    released = publish(started, FIRST)  # `approve` was cleared, and answered with yes
+    assert (released.number, released.verdict) == (declined.number + 1, "accepted")
+    assert released.parent == parent.number  # the day's own rejection is no parent of it
+    policy = started.manifests.head("policy", FIRST)
+    assert policy is not None
+    assert released.models["direct"] == policy.digest

@@ -128,7 +128,7 @@ def test_a_stack_that_is_too_slow(small: tuple[Context, Entry]) -> None:
     slow = replace(ctx, settings=ctx.settings.model_copy(update={"servable": strict}))
     (reason,) = faults(slow, entry, DAY)
     assert reason.startswith("ranking takes 0.")
-    assert reason.endswith("s a user, more than 0.00 s")
+    assert reason.endswith("s of CPU a user, more than 0.00 s")
 
 
 def test_the_verdict_is_stored_and_publish_obeys_it(small: tuple[Context, Entry]) -> None:
