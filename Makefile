@@ -44,7 +44,7 @@ down: setup ## stop them all
 	$(BIN)/aigq down
 
 test: setup ## every test; those that need servers start their own
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## ruff, mypy and the import rules
 	$(BIN)/ruff check .
