@@ -10,7 +10,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +26,18 @@ def warm(*modules: str) -> None:
     _FORK.set_forkserver_preload([*modules])
 
 
-def start(log: Path, work: Callable[..., Any], *args: Any, crash_at: str = "") -> BaseProcess:
-    """Start `work(*args)` in a child, armed for a crash point; what it prints goes to `log`."""
+def run(log: Path, work: Callable[..., Any], *args: Any, crash_at: str = "") -> int:
+    """Run `work(*args)` in a child, armed for a crash point; what it prints goes to `log`.
+
+    The exit code: 0, 1 after an AigqError, `KILLED` at a crash point.
+    """
     process = _FORK.Process(target=_child, args=(log, crash_at, work, args))
     process.start()
-    return process
-
-
-def finish(process: BaseProcess) -> int:
-    """The exit code of a child: 0, 1 after an AigqError, `KILLED` at a crash point."""
     process.join(SECONDS)
     if process.exitcode is None:
         process.kill()
         raise RuntimeError(f"a child did not end within {SECONDS:.0f} s")
     return process.exitcode
-
-
-def run(log: Path, work: Callable[..., Any], *args: Any, crash_at: str = "") -> int:
-    """`start` and `finish`."""
-    return finish(start(log, work, *args, crash_at=crash_at))
 
 
 def _child(log: Path, crash_at: str, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
