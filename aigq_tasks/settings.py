@@ -218,7 +218,7 @@ class AlertSettings(Section):
     deadline_hours: float = Field(
         6,
         ge=0,
-        description="a scheduled day that takes longer is told of; 0: none is (Dags read it)",
+        description="a run that takes so much longer than the last ten is told of; 0: none (Dags)",
     )
 
 

@@ -51,8 +51,7 @@ def service_environment(settings: Settings, secrets: dict[str, str]) -> dict[str
         **_s3(settings, secrets),
         **_mlflow(settings),
         **_airflow(settings),
-        "WEBHOOK_HOST": settings.webhook.host,
-        "WEBHOOK_PORT": str(settings.webhook.port),
+        **_webhook(settings),
         **secrets,
     }
     chosen = {name: inherited[name] for name in TURNABLE if name in inherited}
@@ -143,6 +142,21 @@ def _mlflow(settings: Settings) -> dict[str, str]:
         "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
         "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
         "MLFLOW_WEBHOOK_CACHE_TTL": "5",  # seconds until a new address or secret is heard of
+    }
+
+
+def _webhook(settings: Settings) -> dict[str, str]:
+    """Where the receiver listens, and where it finds those between whom it stands."""
+    mlflow, airflow, own = settings.mlflow, settings.airflow, settings.webhook
+    return {
+        "WEBHOOK_HOST": own.host,
+        "WEBHOOK_PORT": str(own.port),
+        "AIGQ_WEBHOOK__HOST": own.host,
+        "AIGQ_WEBHOOK__PORT": str(own.port),
+        "AIGQ_MLFLOW__HOST": mlflow.host,
+        "AIGQ_MLFLOW__PORT": str(mlflow.port),
+        "AIGQ_AIRFLOW__HOST": airflow.host,
+        "AIGQ_AIRFLOW__PORT": str(airflow.port),
     }
 
 

@@ -140,7 +140,7 @@ def test_the_event_of_a_release_tells_what_it_is(daily: Any) -> None:
 
 def test_a_run_has_a_deadline(daily: Any, bootstrap: Any) -> None:
     (deadline,) = daily.deadline
-    assert deadline.reference == DeadlineReference.DAGRUN_QUEUED_AT
+    assert deadline.reference == DeadlineReference.AVERAGE_RUNTIME(max_runs=10, min_runs=1)
     assert deadline.interval == timedelta(hours=6)
     assert deadline.callback.path == "_alerts.on_deadline"  # importable where the Dags are
     assert not bootstrap.deadline

@@ -303,12 +303,13 @@ def test_a_release_that_was_built_on_another_one_is_not_appended(loop: Loop) -> 
     ledger = loop.ctx.ledger
     base = ledger.current()
     assert base is not None
-    entry = replace(base, parent=base.number, verdict="promoted", who="bob")
+    models = [{**base.models, "direct": digit * 64} for digit in "ab"]
+    entry = replace(base, parent=base.number, models=models[0], verdict="promoted")
     assert ledger.append(entry, after=base.number).number == 3
     with pytest.raises(
         LedgerConflict, match="release 2 is not the current one anymore: entry 3 is"
     ):
-        ledger.append(replace(entry, who="cecil"), after=base.number)
+        ledger.append(replace(entry, models=models[1]), after=base.number)
     assert len(ledger.entries()) == 3
 
 
