@@ -74,6 +74,13 @@ def _context() -> "Context":
     return Context.open(load_settings())
 
 
+def _note(ctx: "Context", text: str) -> None:
+    """Show a verdict beside its task, where Airflow runs it."""
+    from aigq_tasks.services.airflow_api import note_own_task
+
+    note_own_task(ctx.settings.airflow.url, text)
+
+
 def _run(stage: Any, day: date) -> None:
     from aigq_tasks.stages.runner import run_stage
 
@@ -163,7 +170,7 @@ def gate(day: Day) -> None:
     from aigq_tasks.stages.verdicts import print_quality
 
     ctx = _context()
-    print_quality(ctx, run_stage(GateStage(), ctx, day))
+    _note(ctx, print_quality(ctx, run_stage(GateStage(), ctx, day)))
 
 
 @app.command(rich_help_panel="Daily stages")
@@ -198,7 +205,7 @@ def servable(day: Day) -> None:
     from aigq_tasks.stages.verdicts import print_servable
 
     ctx = _context()
-    print_servable(ctx, run_stage(ServableStage(), ctx, day))
+    _note(ctx, print_servable(ctx, run_stage(ServableStage(), ctx, day)))
 
 
 @app.command(rich_help_panel="Daily stages")

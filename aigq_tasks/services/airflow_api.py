@@ -3,6 +3,7 @@
 The `airflow` command would do the same at several seconds a call; a request takes milliseconds.
 """
 
+import os
 import time
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -23,9 +24,12 @@ from tenacity import (
 
 from aigq_tasks.alerts import sentence
 from aigq_tasks.errors import AigqError
+from aigq_tasks.messages import say
 
 POLL_SECONDS = 1.0
 PAGE = 100
+NOTE_CHARACTERS = 1000  # Airflow takes no more
+OWN_TASK = ("AIRFLOW_CTX_DAG_ID", "AIRFLOW_CTX_DAG_RUN_ID", "AIRFLOW_CTX_TASK_ID")
 FINISHED = ("success", "failed")
 Reprocess = Literal["completed", "failed"]
 Json = dict[str, Any]
@@ -76,6 +80,12 @@ class AirflowApi:
         if run_id and response.status_code == 409:
             return run_id
         return str(_answer(response, "POST", f"/dags/{dag_id}/dagRuns")["dag_run_id"])
+
+    def note(self, dag_id: str, run_id: str, task_id: str, text: str) -> None:
+        """Write the note of a task: Airflow's page shows it beside the task."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
+        body = {"note": text[:NOTE_CHARACTERS]}
+        self._call("PATCH", path, json=body, params={"update_mask": "note"})
 
     def wait_for_run(self, dag_id: str, run_id: str) -> None:
         """Show the tasks of one run until it is done; AigqError names the task that failed."""
@@ -301,6 +311,19 @@ class AirflowApi:
         if response.status_code in (500, 502, 503) and method != "POST":  # not safe to repeat
             raise _BusyError(_reason(response))
         return response
+
+
+def note_own_task(url: str, text: str) -> None:
+    """Write the note of the task that this process runs in; nothing happens outside of Airflow.
+
+    A note is nothing to fail for: what keeps it away is said."""
+    own = [os.environ.get(name, "") for name in OWN_TASK]
+    if not all(own):
+        return
+    try:
+        AirflowApi(url).note(own[0], own[1], own[2], text)
+    except AigqError as error:
+        say(f"no note in Airflow: {error}")
 
 
 def _require_ok(response: requests.Response, method: str, path: str) -> None:

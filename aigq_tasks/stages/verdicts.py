@@ -1,4 +1,4 @@
-"""The day's verdicts as a person reads them, in the log of the task that gave them."""
+"""The verdicts of a day as a person reads them: in the log of the task, and in its note."""
 
 from typing import Any
 
@@ -13,20 +13,24 @@ from aigq_tasks.storage.manifests import Manifest
 WIDTH = 100  # a task's log has no terminal to ask
 
 
-def print_quality(ctx: Context, gate: Manifest) -> None:
-    """Print the verdicts of a `gate` result: every figure with its bound, then the reasons."""
+def print_quality(ctx: Context, gate: Manifest) -> str:
+    """Print the verdicts of a `gate` result: every figure with its bound, then the reasons.
+    Returns it without the figures."""
     verdict = record(ctx, gate, "verdict.json")
+    said = []
     for name, own in (("AIGQ-Direct", verdict), ("AIGQ-Think", verdict.get("think"))):
         if own:
             word = "accepted" if own["accepted"] else "rejected"
-            _print(f"{name} of {gate.day}: {word}", _checks(own["checks"]), own["reasons"])
+            title = f"{name} of {gate.day}: {word}"
+            said.append(_print(title, _checks(own["checks"]), own["reasons"]))
+    return "\n".join(said)
 
 
-def print_servable(ctx: Context, servable: Manifest) -> None:
-    """Print the verdict of a `servable` result."""
+def print_servable(ctx: Context, servable: Manifest) -> str:
+    """Print the verdict of a `servable` result, and return it."""
     verdict = record(ctx, servable, "servable.json")
     word = "can be served" if verdict["servable"] else "cannot be served"
-    _print(f"release of {servable.day}: {word}", None, verdict["reasons"])
+    return _print(f"release of {servable.day}: {word}", None, verdict["reasons"])
 
 
 def _checks(checks: list[dict[str, Any]]) -> Table:
@@ -42,10 +46,11 @@ def _checks(checks: list[dict[str, Any]]) -> Table:
     return shown
 
 
-def _print(title: str, table: Table | None, reasons: list[str]) -> None:
+def _print(title: str, table: Table | None, reasons: list[str]) -> str:
     console = Console(width=WIDTH)
     console.print(Text(title))
     if table:
         console.print(table)
     for reason in reasons:
         console.print(Text(f"- {reason}"))  # as it is: a query of a reason is no markup
+    return "\n".join([title, *(f"- {reason}" for reason in reasons)])

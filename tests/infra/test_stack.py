@@ -17,7 +17,7 @@ from rich.console import Console
 
 from aigq_tasks.cli import STAGES
 from aigq_tasks.errors import AigqError
-from aigq_tasks.services.airflow_api import AirflowApi
+from aigq_tasks.services.airflow_api import OWN_TASK, AirflowApi, note_own_task
 from aigq_tasks.services.processes import supervised
 from aigq_tasks.services.secrets import ensure_secrets
 from aigq_tasks.services.supervisor import SERVICES, down, status, up
@@ -129,6 +129,7 @@ def test_from_a_cold_start_to_the_end(installation: Settings, calls: Calls) -> N
     days = api.runs("hintq_daily", FIRST, LAST)
     assert [(run.day, run.state) for run in days] == [(FIRST, "success"), (LAST, "success")]
     assert "2017-11-07  success" in out.getvalue()
+    _check_a_verdict_becomes_a_note(installation, days[0].run_id)
 
     api.backfill("hintq_daily", FIRST, LAST, reprocess="completed")  # all of it again, in order
     seen = calls.take()
@@ -141,6 +142,18 @@ def test_from_a_cold_start_to_the_end(installation: Settings, calls: Calls) -> N
     assert supervised(installation.state_dir) == {}
     with pytest.raises(AigqError, match=r"Airflow does not answer at .*; run `aigq up`"):
         api.runs("hintq_daily")
+
+
+def _check_a_verdict_becomes_a_note(installation: Settings, run_id: str) -> None:
+    own = dict(zip(OWN_TASK, ("hintq_daily", run_id, "gate"), strict=True))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in own.items():
+            patch.setenv(name, value)
+        note_own_task(installation.airflow.url, "AIGQ-Direct: accepted " + "x" * 1000)
+    api = AirflowApi(installation.airflow.url)
+    gate = api._call("GET", f"/dags/hintq_daily/dagRuns/{run_id}/taskInstances/gate")
+    assert gate["note"].startswith("AIGQ-Direct: accepted xxx")
+    assert gate["state"] == "success"
 
 
 def _check_mlflow_keeps_artifacts_in_s3(installation: Settings) -> None:

@@ -20,7 +20,8 @@ def test_what_a_person_reads(store: ObjectStore, capsys: pytest.CaptureFixture[s
     checks = (Check("alarms", 1, limit=0), Check("offpolicy_effective", 12.34))
     verdict = Verdict(False, ("reward hacking: [bold][/]",), checks)
     gate = store_files(ctx, "gate", DAY, {"verdict.json": verdict.to_json().encode()})
-    print_quality(ctx, gate)
+    note = print_quality(ctx, gate)
+    assert note == "AIGQ-Direct of 2017-11-06: rejected\n- reward hacking: [bold][/]"
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "AIGQ-Direct of 2017-11-06: rejected"
     assert max(map(len, lines)) <= 100
