@@ -209,6 +209,7 @@ def serve(path: str) -> None:
                 os.dup2(err, 2)
                 os.environ.clear()
                 os.environ.update(environment)
+                os.environ.pop("AIGQ_S3__BUCKET", None)  # of Airflow's start; cases have their own
                 code = _code(arguments)
                 sys.stdout.flush()
                 client.sendall(bytes([code]))
@@ -217,7 +218,10 @@ def serve(path: str) -> None:
 
 
 def _code(arguments: list[str]) -> int:
-    """Run `STAGE --day D`; the exit code, as aigq_tasks.cli.main gives it."""
+    """Run `STAGE --day D`; the exit code, as aigq_tasks.cli.main gives it. Other commands, those
+    of hintq_promote and the alerts, have nothing to do."""
+    if len(arguments) != 3:
+        return NOTHING_TO_DO
     stage, _, text = arguments
     day = date.fromisoformat(text)
     try:
