@@ -117,10 +117,15 @@ def test_mlflow_dies(
     mlflow = mortal(servers.mlflow_server, tmp_path / "mlflow", port)
     small.land(settings)
     here = settings.mlflow.model_copy(update={"host": "127.0.0.1", "port": port})
-    for point in ("run", "metrics", "model-files", "series"):
+    for module, point in (
+        ("tracking", "run"),
+        ("tracking", "metrics"),
+        ("registry", "model-files"),
+        ("tracking", "series"),
+    ):
         own = matrix.with_experiment(settings.model_copy(update={"mlflow": here}), point)
         ctx = Context.open(own)
-        at("tracking", point, mlflow.kill)
+        at(module, point, mlflow.kill)
         with pytest.raises(AigqError) as caught:
             run_stage(small.Scale(), ctx, small.DAY)
         one_line(caught, f"MLflow at http://127.0.0.1:{port} fails: ")

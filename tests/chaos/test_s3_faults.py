@@ -68,12 +68,12 @@ def test_who_meets_a_fault_and_a_rival_takes_the_next_number(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The rival writes after my look at the head, before my own write."""
-    theirs, other = replace(ENTRY, who="rival"), replace(MANIFEST, metrics={"auc": 0.6})
+    theirs, other = replace(ENTRY, models={"ctr": "b"}), replace(MANIFEST, metrics={"auc": 0.6})
     ledger, manifests = Ledger(faulty), Manifests(faulty)
     monkeypatch.setattr(ledger, "current", lambda: Ledger(store).append(theirs) and None)
     proxy.plan.append(fault)
     assert ledger.append(ENTRY).number == 2
-    assert [entry.who for entry in Ledger(store).entries()] == ["rival", "me"]
+    assert [entry.models for entry in Ledger(store).entries()] == [theirs.models, ENTRY.models]
     monkeypatch.setattr(manifests, "head", lambda *_: Manifests(store).create(other) and None)
     proxy.plan.extend([fault, fault])
     assert manifests.create(MANIFEST) == replace(MANIFEST, revision=2)
@@ -88,7 +88,11 @@ def test_two_who_write_the_same_make_one(
     fault: Fault,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    manifests = Manifests(faulty)
+    ledger, manifests = Ledger(faulty), Manifests(faulty)
+    theirs = replace(ENTRY, who="rival")
+    monkeypatch.setattr(ledger, "current", lambda: Ledger(store).append(theirs) and None)
+    proxy.plan.append(fault)
+    assert [ledger.append(ENTRY)] == Ledger(store).entries() == [replace(theirs, number=1)]
     monkeypatch.setattr(manifests, "head", lambda *_: Manifests(store).create(MANIFEST) and None)
     proxy.plan.extend([fault, fault])
     assert manifests.create(MANIFEST) == MANIFEST

@@ -107,7 +107,10 @@ def test_a_released_day_is_published_again_without_a_word_about_what_changed_sin
     started.manifests.create(replace(head, outputs=late))
     capsys.readouterr()
     tiny_aigq.run(started, "publish", FIRST)
-    assert capsys.readouterr().out == f"publish {FIRST}: up to date (release 2)\n"
+    said = capsys.readouterr().out.splitlines()
+    # What it says of MLflow's models depends on the tests before: the server is one for all.
+    own = [line for line in said if not line.startswith("MLflow has no version of ")]
+    assert own == [f"publish {FIRST}: up to date (release 2)"]
 
 
 def test_who_declined_a_release_may_approve_it_after_all(started: Context) -> None:
