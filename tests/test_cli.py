@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from aigq_tasks import cli
+from aigq_tasks import cli, settings
+from aigq_tasks.cli import stages
 from aigq_tasks.errors import AigqError, OutsideTheLog
 from aigq_tasks.stages.bootstrap import STEPS
 
@@ -36,14 +37,14 @@ def shown(*arguments: str) -> str:
 
 def test_help_lists_every_stage_with_its_summary() -> None:
     listed = dict(re.findall(r"^│ ([a-z0-9-]+) +(\S.*?) *│$", shown(), flags=re.MULTILINE))
-    assert set(cli.STAGES) <= set(listed)
+    assert set(stages.STAGES) <= set(listed)
     assert {"bootstrap", "hints", "report", "up", "down", "status", "demo"} <= set(listed)
     assert all(len(summary.split()) > 2 for summary in listed.values())
 
 
 def test_the_stages_are_listed_in_the_order_of_the_day() -> None:
     text = shown()
-    places = [text.index(f"│ {stage} ") for stage in cli.STAGES]
+    places = [text.index(f"│ {stage} ") for stage in stages.STAGES]
     assert places == sorted(places)
 
 
@@ -52,7 +53,7 @@ def test_bootstrap_lists_its_steps_and_all() -> None:
     assert listed == [*STEPS, "all"]
 
 
-@pytest.mark.parametrize("stage", cli.STAGES)
+@pytest.mark.parametrize("stage", stages.STAGES)
 def test_a_stage_asks_for_its_day(stage: str) -> None:
     assert "YYYY-MM-DD" in shown(stage)
     result = CliRunner().invoke(cli.app, [stage])
@@ -66,7 +67,7 @@ def test_a_wrong_day_never_starts_a_stage(
     command: list[str], day: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(cli, "_context", lambda: opened.append(day))
+    monkeypatch.setattr(settings, "load_settings", lambda: opened.append(day))
     result = CliRunner().invoke(cli.app, [*command, "--day", day])
     assert result.exit_code != 0
     assert not opened
@@ -101,7 +102,7 @@ def test_errors_become_exit_codes(
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr(cli, "_context", fail)
+    monkeypatch.setattr(settings, "load_settings", fail)
     monkeypatch.setattr(sys, "argv", ["aigq", "market", "--day", "2017-11-06"])
     monkeypatch.setattr(os, "environ", dict(os.environ))  # main() sets defaults there
     with pytest.raises(SystemExit) as exit_:
@@ -124,7 +125,7 @@ def test_a_fault_of_the_program_is_not_dressed_up(monkeypatch: pytest.MonkeyPatc
     def fail() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "_context", fail)
+    monkeypatch.setattr(settings, "load_settings", fail)
     monkeypatch.setattr(sys, "argv", ["aigq", "market", "--day", "2017-11-06"])
     monkeypatch.setattr(os, "environ", dict(os.environ))
     with pytest.raises(ZeroDivisionError):

@@ -15,7 +15,7 @@ import boto3
 import pytest
 from rich.console import Console
 
-from aigq_tasks.cli import STAGES
+from aigq_tasks.cli.stages import STAGES
 from aigq_tasks.errors import AigqError
 from aigq_tasks.services.airflow_api import OWN_TASK, AirflowApi, note_own_task
 from aigq_tasks.services.processes import supervised

@@ -1,0 +1,120 @@
+"""What people look at, and the studies and trainings that they start by hand."""
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aigq_tasks.cli.options import open_context, parse_day
+
+app = typer.Typer()
+
+LastDay = Annotated[date, typer.Option("--to", parser=parse_day, help="The last released day.")]
+Seeds = Annotated[
+    list[int], typer.Option("--seed", help="A seed of the trainings; may be repeated.")
+]
+
+
+@app.command(rich_help_panel="Look")
+def hints(
+    user: Annotated[str, typer.Option("--user", help="User id, e.g. h1010.")],
+    day: Annotated[
+        date | None,
+        typer.Option(
+            "--day", parser=parse_day, help="The day to serve (default: after the release)."
+        ),
+    ] = None,
+) -> None:
+    """Print what the current release would show a user: query, source, score, release."""
+    from aigq_tasks.stages.show import print_hints
+
+    print_hints(open_context(), user, day)
+
+
+@app.command("x2q-lookup", rich_help_panel="Look")
+def x2q_lookup(
+    trigger: Annotated[
+        list[str], typer.Option("--trigger", help="A query or an item's text; may be repeated.")
+    ],
+    day: Annotated[
+        date | None,
+        typer.Option(
+            "--day", parser=parse_day, help="The day served (default: the newest release)."
+        ),
+    ] = None,
+) -> None:
+    """Print the queries that a trigger leads to in the current release."""
+    from aigq_tasks.stages.show import print_lookup
+
+    print_lookup(open_context(), trigger, day)
+
+
+@app.command(rich_help_panel="Look")
+def report(
+    out: Annotated[
+        Path | None, typer.Option(help="Also write it as Markdown, with all arms and intervals.")
+    ] = None,
+) -> None:
+    """The table of days: click model, rewards, hit rates, verdict, release."""
+    from aigq_tasks.stages.show import print_report
+
+    print_report(open_context(), out)
+
+
+@app.command("market-card", rich_help_panel="Look")
+def market_card(
+    out: Annotated[Path, typer.Option(help="Where to write the card.")] = Path("market-card.md"),
+) -> None:
+    """Write the market card: marginals of the landed days and the baselines on them."""
+    from aigq_tasks.stages.card import write_card
+
+    write_card(open_context(), out)
+
+
+@app.command(rich_help_panel="Look")
+def study(
+    last: LastDay,
+    seeds: Seeds,
+    variants: Annotated[
+        list[str], typer.Option("--variant", help="What trains; may be repeated.")
+    ] = ["il-grpo", "grpo"],  # noqa: B006  typer copies it
+    out: Annotated[Path, typer.Option(help="Where to write the report.")] = Path("study.md"),
+) -> None:
+    """Train the released days again with other seeds: does IL-GRPO help, and is it luck?
+
+    Variants: il-grpo (as the daily loop trains), grpo (one advantage per list), "il-grpo, equal
+    bounds", "il-grpo, no entropy bonus". Five to ten minutes per seed and variant on 2 cores for
+    five days; resumes where it stopped; releases nothing.
+    """
+    from aigq_tasks.stages.study import study as run_study
+
+    run_study(open_context(), last, variants, seeds, out)
+
+
+@app.command(rich_help_panel="Look")
+def ablation(
+    last: LastDay,
+    seeds: Seeds,
+    out: Annotated[Path, typer.Option(help="Where to write the report.")] = Path("ablation.md"),
+) -> None:
+    """Train both variants with one part of their samples changed: what is each part worth?
+
+    One to two hours per seed on 2 cores, most of it for the long prompts; resumes where it
+    stopped; releases nothing.
+    """
+    from aigq_tasks.stages.ablation import ablation as run_ablation
+
+    run_ablation(open_context(), last, seeds, out)
+
+
+@app.command(rich_help_panel="Models")
+def pretrain(
+    out: Annotated[Path, typer.Option(help="Folder for the model; resumes from its checkpoint.")],
+    steps: Annotated[int | None, typer.Option(help="Fewer steps, for a trial.")] = None,
+    threads: Annotated[int, typer.Option(help="torch threads; another number, other bytes.")] = 1,
+) -> None:
+    """Train the `tiny` base model on behaviours before 2017-09-01 (hours on a CPU)."""
+    from aigq_tasks.stages.base_model import train_base
+
+    train_base(out, steps, threads)
