@@ -134,6 +134,18 @@ def test_think_is_renewed_on_its_day(released: Context) -> None:
     )
 
 
+def test_the_rivals_stand_in_the_evaluation_as_they_were_scored(released: Context) -> None:
+    for day in DAYS:
+        rivals = table(released, need(released, "rivals", day), "scores")
+        scores = table(released, need(released, "evaluate", day), "scores")
+        known = scores["arm"].isin(rivals["arm"])
+        assert set(scores["arm"][~known]) <= {"challenger", "think challenger"}
+        assert {"champion", "sft", "think", "popularity"} <= set(rivals["arm"])
+        order = ["arm", "user_id"]
+        held = scores[known].sort_values(order, ignore_index=True)
+        pd.testing.assert_frame_equal(held, rivals.sort_values(order, ignore_index=True))
+
+
 def test_an_item_keeps_its_text(released: Context) -> None:
     days = (EVE, *DAYS)
     texts = [table(released, need(released, "item-texts", day), "item_texts") for day in days]

@@ -1,5 +1,7 @@
-"""A small tokenizer and a tiny Qwen3 model, built in code: real Hugging Face classes."""
+"""A small tokenizer and a tiny Qwen3 model, built in code: real Hugging Face classes; and what
+such a policy learns from."""
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +15,8 @@ from transformers import (  # noqa: TID253
 )
 
 from aigq_tasks.context.tokens import SPECIAL_TOKENS, add_special_tokens, subwords
+from aigq_tasks.policy.il_sft import train_il_sft
+from aigq_tasks.policy.training import PolicySample, SftConfig
 
 WORDS = ["milk", "bread", "eggs", "beer", "tea", "whole", "rye", "dark", "free", "range", "!"]
 PARTS = ["mi", "lk"]  # another way to write a word
@@ -67,3 +71,31 @@ def prompts() -> list[str]:
         "<profile>tea<history><7_day_ago><search>beer<1_day_ago><item_click>rye bread<hints>",
         "<profile>eggs<history><0_day_ago><search>free range eggs<hints>",
     ]
+
+
+@pytest.fixture
+def samples(prompts: list[str]) -> list[PolicySample]:
+    lists = [["whole milk", "tea"], ["beer"], ["rye bread", "eggs", "milk"], ["free range eggs"]]
+    return [
+        PolicySample(f"u{i}", prompt, queries)
+        for i, (prompt, queries) in enumerate(zip(prompts, lists, strict=True))
+    ]
+
+
+@pytest.fixture
+def warm(policy: Any, prompts: list[str]) -> Callable[[], tuple[Any, Any]]:
+    """warm() -> a policy that has seen lists of one to three queries: it writes well-formed
+    lists more often than not, and has no favourite."""
+    draw = random.Random(0)
+    queries = ["whole milk", "tea", "beer", "rye bread", "eggs", "dark bread", "free range eggs"]
+    seen = [
+        PolicySample("u", prompt, draw.sample(queries, draw.randint(1, 3)))
+        for prompt in prompts * 16
+    ]
+
+    def build() -> tuple[Any, Any]:
+        model, tokenizer = policy()
+        train_il_sft(model, tokenizer, seen, SftConfig(epochs=6, learning_rate=5e-3), seed=0)
+        return model, tokenizer
+
+    return build
