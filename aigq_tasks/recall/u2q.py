@@ -73,14 +73,14 @@ def merge(parent: pd.DataFrame, fresh: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([kept, fresh]).sort_values(["user_id", "rank"], ignore_index=True)
 
 
-def load(client: Valkey, version: str, entries: pd.DataFrame, ttl_days: float) -> int:
+def load(client: Valkey, version: str, entries: pd.DataFrame) -> int:
     """Make Valkey hold a version of the lists, one key per user (see `recall.versions`)."""
     lists: dict[str, Cached] = {}
     columns = (entries[name] for name in ("user_id", "day", "query", "score"))
     for user, day, query, score in zip(*columns, strict=True):
         lists.setdefault(user, Cached(day, [])).queries.append((query, score))
     values = {user: json.dumps(asdict(cached)) for user, cached in lists.items()}
-    return versions.load(client, SPACE, version, values, ttl_days)
+    return versions.load(client, SPACE, version, values)
 
 
 def get(client: Valkey, version: str, user_id: str) -> Cached | None:

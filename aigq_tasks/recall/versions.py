@@ -39,14 +39,11 @@ def connect(url: str) -> Iterator[Valkey]:
         ) from error
 
 
-def load(
-    client: Valkey, space: str, version: str, values: Mapping[str, str], ttl_days: float
-) -> int:
-    """Make Valkey hold a version, and let the others of the space expire.
+def load(client: Valkey, space: str, version: str, values: Mapping[str, str]) -> int:
+    """Make Valkey hold a version.
 
     Nothing is written when the version is there to stay; one that is about to expire (a rollback
-    brings it back) is written again. Every other complete version is left `ttl_days` more, for
-    requests under way and quick rollbacks.
+    brings it back) is written again.
 
     Args:
         client: of `connect`.
@@ -54,13 +51,21 @@ def load(
     Returns:
         The number of keys written: 0 when the version was there.
     """
-    written = 0
-    if client.ttl(_marker(space, version)) != _STAYS:
-        written = _write(client, space, version, values)
+    if client.ttl(_marker(space, version)) == _STAYS:
+        return 0
+    return _write(client, space, version, values)
+
+
+def retire_others(client: Valkey, space: str, version: str, ttl_days: float) -> None:
+    """Let every other complete version of the space expire in `ttl_days`: until then they serve
+    requests under way and quick rollbacks.
+
+    Args:
+        client: of `connect`.
+    """
     versions: Any = client.smembers(space)
     for other in sorted(set(versions) - {version}):
         _retire(client, space, other, int(ttl_days * _DAY_S))
-    return written
 
 
 def get(client: Valkey, space: str, version: str, keys: Sequence[str]) -> list[str | None]:

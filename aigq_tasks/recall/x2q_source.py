@@ -45,7 +45,7 @@ class X2qSource:
         return recalled
 
 
-def load(client: Valkey, version: str, entries: pd.DataFrame, ttl_days: float) -> int:
+def load(client: Valkey, version: str, entries: pd.DataFrame) -> int:
     """Make Valkey hold a version of the index, one key per trigger (see `recall.versions`)."""
     lists: dict[str, Scored] = {}
     for trigger, query, score in zip(
@@ -53,7 +53,7 @@ def load(client: Valkey, version: str, entries: pd.DataFrame, ttl_days: float) -
     ):
         lists.setdefault(trigger, []).append((query, score))
     values = {trigger: json.dumps(queries) for trigger, queries in lists.items()}
-    return versions.load(client, SPACE, version, values, ttl_days)
+    return versions.load(client, SPACE, version, values)
 
 
 def lookup(client: Valkey, version: str, triggers: Sequence[str]) -> dict[str, Scored]:

@@ -31,12 +31,11 @@ from aigq_tasks.stages.reading import (
     table,
     window_digest,
 )
-from aigq_tasks.stages.release import load_indexes
+from aigq_tasks.stages.release import go_live
 from aigq_tasks.stages.runner import Stage, StageOutput, preflight, run_stage
 from aigq_tasks.stages.servable import ServableStage
 from aigq_tasks.stages.u2q import build_u2q
 from aigq_tasks.stages.x2q import X2qStage, index_of
-from aigq_tasks.storage.crash import crash_point
 from aigq_tasks.storage.ledger import Entry
 from aigq_tasks.storage.manifests import Manifest
 from aigq_tasks.storage.objects import blob_key, sha256
@@ -79,9 +78,7 @@ def _answer(ctx: Context, version: Version) -> None:
         restore_champion(ctx, version)
         say(f"{version} is refused: {refusal}")
         return
-    load_indexes(ctx, entry)
-    crash_point("indexes")
-    appended = ctx.ledger.append(entry, after=base.number)
+    appended = go_live(ctx, entry, after=base.number)
     registry.set_tag(version, PROMOTION, f"release {appended.number}")
     say(f"release {appended.number} is live: release {base.number} with {version}")
     follow_ledger(ctx)

@@ -49,9 +49,10 @@ def publish(ctx: Context, day: date) -> Entry:
     about("publish", day, entry.parent)
     manifests = dict(sorted({**entry.manifests, "servable": servable.digest}.items()))
     entry = replace(entry, manifests=manifests)
+    head = ctx.ledger.current()
     if not any(own.same_release(entry) for own in ctx.ledger.entries()):
         require_up_to_date(ctx, day)
-    return publish_release(ctx, entry)
+    return publish_release(ctx, entry, after=head.number if head else None)
 
 
 def candidate(ctx: Context, day: date) -> Entry:

@@ -8,34 +8,50 @@ from aigq_tasks.stages.reading import table
 from aigq_tasks.storage.crash import crash_point
 from aigq_tasks.storage.ledger import Entry, LedgerConflict
 
+LOADERS = {"u2q": u2q.load, "x2q": x2q_source.load}
 
-def publish_release(ctx: Context, entry: Entry) -> Entry:
-    """Load the release's u2q and x2q into Valkey, then append the ledger entry.
 
-    The append is the one atomic step: before it no reader looks at the new versions, after
-    it all do. An entry that is in the ledger already is returned as it is; u2q and x2q of the
+def publish_release(ctx: Context, entry: Entry, after: int | None = None) -> Entry:
+    """Make the release live (see `go_live`), unless it is known or of an old day.
+
+    An entry that is in the ledger already is returned as it is; u2q and x2q of the
     current one are loaded again if Valkey has lost them. A release of a day before the current
     one is shelved: the run of the next day starts from it, and nothing is served from it.
-    MLflow's aliases follow the ledger, where MLflow answers.
+    MLflow's aliases follow the ledger, where MLflow answers. LedgerConflict: see `go_live`.
     """
     known = next((own for own in ctx.ledger.entries() if own.same_release(entry)), None)
     if known:
-        if known == ctx.ledger.current():  # loading another would let the live one expire
-            load_indexes(ctx, known)
+        if known == ctx.ledger.current():
+            settle(ctx)
             follow_ledger(ctx)
         _tell(known, f"up to date (release {known.number})")
         return known
     head = ctx.ledger.current()
     if head is not None and head.day > entry.day:
         return _shelve(ctx, entry)
-    load_indexes(ctx, entry)
-    crash_point("indexes")
     try:
-        appended = ctx.ledger.append(entry)
-    except LedgerConflict:  # a later day was released meanwhile
-        return _shelve(ctx, entry)
+        appended = go_live(ctx, entry, after)
+    except LedgerConflict:
+        head = ctx.ledger.current()
+        if head is None or head.day <= entry.day:
+            raise
+        return _shelve(ctx, entry)  # a later day was released meanwhile
     _tell(appended, f"release {appended.number} is live ({appended.verdict})")
     follow_ledger(ctx)
+    return appended
+
+
+def go_live(ctx: Context, entry: Entry, after: int | None = None) -> Entry:
+    """Load the release's u2q and x2q into Valkey, append it to the ledger, let older lists expire.
+
+    The append is the one atomic step: before it no reader looks at the new versions, after it
+    all do. Killed later, it is live, and the next release lets the lists expire. LedgerConflict
+    when a later day was released, or one after the release of number `after` (see `append`).
+    """
+    load_indexes(ctx, entry)
+    crash_point("indexes")
+    appended = ctx.ledger.append(entry, after)
+    settle(ctx)
     return appended
 
 
@@ -58,9 +74,25 @@ def index_version(entry: Entry, kind: str) -> str:
 
 def load_indexes(ctx: Context, entry: Entry) -> None:
     """Bring Valkey to hold the release's u2q and x2q; nothing happens when it does."""
-    days = ctx.settings.valkey.ttl_days
     with versions.connect(ctx.settings.valkey.url) as client:
-        for kind, load in (("u2q", u2q.load), ("x2q", x2q_source.load)):
+        for kind, load in LOADERS.items():
             if kind in entry.models:
                 entries = table(ctx, ctx.manifests.get(entry.models[kind]), kind)
-                load(client, index_version(entry, kind), entries, days)
+                load(client, index_version(entry, kind), entries)
+
+
+def settle(ctx: Context) -> None:
+    """Keep u2q and x2q of the current release in Valkey and let all others expire.
+
+    Who appends at the same moment settles too. Whoever reads the ledger last has the last word:
+    what was let expire and turns out to be live is loaded again.
+    """
+    days, current = ctx.settings.valkey.ttl_days, ctx.ledger.current()
+    while current is not None:
+        load_indexes(ctx, current)
+        with versions.connect(ctx.settings.valkey.url) as client:
+            for kind in LOADERS.keys() & current.models.keys():
+                versions.retire_others(client, kind, index_version(current, kind), days)
+        settled, current = current, ctx.ledger.current()
+        if current == settled:
+            return

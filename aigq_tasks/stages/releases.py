@@ -11,9 +11,8 @@ from aigq_tasks.messages import say
 from aigq_tasks.stages.aliases import follow_ledger
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.publish import publisher
-from aigq_tasks.stages.release import load_indexes
+from aigq_tasks.stages.release import go_live, settle
 from aigq_tasks.stages.runner import preflight
-from aigq_tasks.storage.crash import crash_point
 from aigq_tasks.storage.ledger import Entry
 
 SHORT = 8  # digits of a digest that people read
@@ -115,6 +114,7 @@ def rollback(ctx: Context, number: int, why: str) -> Entry:
     if "direct" not in target.models:
         raise AigqError(f"release {number} ({target.day}) has no policy to go back to")
     if current is None or current.models == target.models:
+        settle(ctx)
         say(f"release {number} is what is served already")
         return current or target
     entry = replace(
@@ -128,9 +128,7 @@ def rollback(ctx: Context, number: int, why: str) -> Entry:
         who=publisher(),
         why=why,
     )
-    load_indexes(ctx, entry)
-    crash_point("indexes")
-    appended = ctx.ledger.append(entry)
+    appended = go_live(ctx, entry)
     say(f"release {appended.number} is live: what release {number} ({target.day}) served")
     follow_ledger(ctx)
     return appended

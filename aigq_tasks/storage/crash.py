@@ -38,13 +38,14 @@ MODEL_POINTS = (
 # Of `publish` and `rollback`.
 RELEASE_POINTS = (
     "u2q-half",  # Valkey has keys of the new lists, and no mark that they are all there
-    "u2q-retire",  # the new lists are there, one of those before is about to expire in part
     "x2q-half",  # the same of the index
-    "x2q-retire",
     "indexes",  # Valkey has them all, the ledger has no entry
+    "ledger-body",  # the entry can be read by its digest, the ledger does not have it
     "ledger",  # the release is live
+    "u2q-retire",  # lists from before are about to expire in part
+    "x2q-retire",
 )
-SHELF_POINTS = ("shelf",)  # of `publish` for a day that does not go live
+SHELF_POINTS = ("ledger-body", "shelf")  # of `publish` for a day that does not go live
 # Of `gc`.
 GC_POINTS = (
     "gc-manifest",  # one manifest is removed

@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,7 +13,7 @@ from aigq_tasks.errors import AigqError
 from aigq_tasks.recall import u2q, versions, x2q_source
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.gc import collect
-from aigq_tasks.stages.release import index_version, publish_release
+from aigq_tasks.stages.release import go_live, index_version, publish_release
 from aigq_tasks.stages.releases import (
     differences,
     print_difference,
@@ -143,14 +145,52 @@ def test_what_cannot_be_gone_back_to(ctx: Context, publish: Callable[..., Entry]
     assert len(ctx.ledger.entries()) == 2
 
 
+def test_what_went_live_meanwhile_is_not_let_expire(
+    ctx: Context, publish: Callable[..., Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another publishes between this one's look at the ledger and its retirement of lists."""
+    publish(1)
+    retire = versions.retire_others
+
+    def late(*args: Any) -> None:
+        monkeypatch.setattr(versions, "retire_others", retire)
+        publish(3)
+        retire(*args)
+
+    monkeypatch.setattr(versions, "retire_others", late)
+    older = publish(2)
+    assert (older.number, served(ctx)) == (2, ["tea 3", "jam 3"])
+    current = ctx.ledger.current()
+    assert current is not None
+    live = {f"{kind}:{index_version(current, kind)}" for kind in ("u2q", "x2q")}
+    with versions.connect(ctx.settings.valkey.url) as client:
+        for entry in ctx.ledger.entries():
+            for kind in ("u2q", "x2q"):
+                marker = f"{kind}:{index_version(entry, kind)}"
+                assert (client.ttl(marker) == -1) == (marker in live), (entry.number, kind)
+
+
+def test_a_release_is_built_on_the_one_that_it_was_checked_against(
+    ctx: Context, publish: Callable[..., Entry]
+) -> None:
+    publish(1)
+    second = publish(2)
+    rollback(ctx, 1, "clicks fell")
+    stale = replace(second, day=FIRST + timedelta(days=2), number=0)
+    with pytest.raises(LedgerConflict, match="release 2 is not the current one anymore"):
+        publish_release(ctx, stale, after=2)
+    assert served(ctx) == ["tea 1", "jam 1"]
+    assert not ctx.ledger.shelf()
+
+
 def test_a_rollback_loses_against_a_later_day(
     ctx: Context, publish: Callable[..., Entry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(1)
     publish(2)
     monkeypatch.setattr(
-        "aigq_tasks.stages.releases.load_indexes",
-        lambda *_: publish(3),  # just before it appends
+        "aigq_tasks.stages.releases.go_live",
+        lambda *args: publish(3) and go_live(*args),  # just before it appends
     )
     with pytest.raises(LedgerConflict, match="already released 2017-11-08"):
         rollback(ctx, 1, "clicks fell")

@@ -17,8 +17,8 @@ def test_triggers_are_looked_up_together(valkey_url: str) -> None:
     with versions.connect(valkey_url) as client:
         with pytest.raises(AigqError, match="x2q test-1 is not loaded"):
             x2q_source.lookup(client, "test-1", ["milk"])
-        assert x2q_source.load(client, "test-1", ENTRIES, ttl_days=1) == 2
-        assert x2q_source.load(client, "test-1", ENTRIES, ttl_days=1) == 0
+        assert x2q_source.load(client, "test-1", ENTRIES) == 2
+        assert x2q_source.load(client, "test-1", ENTRIES) == 0
         assert x2q_source.lookup(client, "test-1", ["milk", "tea", "rye: bread"]) == {
             "milk": [("oat milk", 0.9), ("butter", 0.5)],
             "tea": [],
