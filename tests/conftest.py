@@ -16,7 +16,14 @@ from aigq_tasks.settings import Settings
 from aigq_tasks.stages.context import Context
 from aigq_tasks.storage.objects import ObjectStore
 
-LONGEST = ("test_whole_day", "test_backfill", "test_promotion", "test_stack", "test_approval_run")
+LONGEST = (
+    "test_demo",
+    "test_whole_day",
+    "test_backfill",
+    "test_promotion",
+    "test_stack",
+    "test_approval_run",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,8 +3,15 @@ everything, as settings of the environment."""
 
 from datetime import date, timedelta
 
+from aigq_tasks.stages.context import Context
+from aigq_tasks.stages.plan import STAGES
+from aigq_tasks.stages.publish import THINK_STAGES
+from aigq_tasks.stages.runner import Stage, run_stage
+from aigq_tasks.storage.manifests import Manifest
+
 EVE = date(2017, 10, 8)
 DAY = EVE + timedelta(days=1)
+DAYS = (DAY, DAY + timedelta(days=1))
 SMALLEST = {
     "AIGQ_BOOTSTRAP_DAY": EVE.isoformat(),
     "AIGQ_LAUNCH_DAYS": "8",
@@ -33,3 +40,12 @@ SMALLEST = {
     "AIGQ_THINK__UPDATE_DAYS": "2",
     "AIGQ_SERVABLE__MAX_SECONDS": "60",  # the machine may be busy
 }
+
+
+def stages_of(day: date) -> list[Stage]:
+    """AIGQ-Think is renewed on the second day."""
+    return [stage for stage in STAGES if day == DAYS[1] or stage.name not in THINK_STAGES]
+
+
+def run_day(ctx: Context, day: date) -> dict[str, Manifest]:
+    return {stage.name: run_stage(stage, ctx, day) for stage in stages_of(day)}

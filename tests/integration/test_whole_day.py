@@ -1,8 +1,5 @@
-"""Bootstrap and two days of the loop at the smallest size: stage by stage, and by Airflow."""
+"""Bootstrap and two days of the loop at the smallest size, stage by stage."""
 
-import subprocess
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from itertools import pairwise
@@ -15,16 +12,12 @@ import requests
 import servers
 from chaos import children, matrix, world
 from chaos.cells import World
-from smallest import DAY, EVE, SMALLEST
+from smallest import DAY, DAYS, EVE, run_day, stages_of
 
 from aigq_tasks.errors import AigqError, OutsideTheLog
 from aigq_tasks.recall import u2q, versions, x2q_source
 from aigq_tasks.recall.stack import Scorer
-from aigq_tasks.services.environment import S3_PORTS
-from aigq_tasks.services.processes import supervised
-from aigq_tasks.settings import load_settings
 from aigq_tasks.stages.ablation import VARIANTS, ablation
-from aigq_tasks.stages.bootstrap import STEPS, bootstrap
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.ctr import CtrStage
 from aigq_tasks.stages.evaluate import EvaluateStage, evaluated
@@ -33,7 +26,7 @@ from aigq_tasks.stages.plan import STAGES, plan
 from aigq_tasks.stages.publish import DAILY_STAGES, THINK_STAGES, publish
 from aigq_tasks.stages.reading import log_window, need, read_behaviours, record, table
 from aigq_tasks.stages.release import index_version
-from aigq_tasks.stages.runner import Stage, run_stage
+from aigq_tasks.stages.runner import run_stage
 from aigq_tasks.stages.show import hints_of, print_lookup, print_report, report_rows
 from aigq_tasks.stages.study import study
 from aigq_tasks.stages.think_samples import ThinkSamplesStage
@@ -42,65 +35,6 @@ from aigq_tasks.storage.manifests import Manifest
 from aigq_tasks.storage.tables import from_parquet
 
 pytestmark = pytest.mark.integration
-DAYS = (DAY, DAY + timedelta(days=1))
-
-
-def stages_of(day: date) -> list[Stage]:
-    """AIGQ-Think is renewed on the second day."""
-    return [stage for stage in STAGES if day == DAYS[1] or stage.name not in THINK_STAGES]
-
-
-def run_day(ctx: Context, day: date) -> dict[str, Manifest]:
-    return {stage.name: run_stage(stage, ctx, day) for stage in stages_of(day)}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _smallest() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in SMALLEST.items():
-            patch.setenv(name, value)
-        yield
-
-
-@pytest.fixture(scope="module")
-def released(s3_server: servers.S3Server, mlflow_url: str, valkey_url: str) -> Context:
-    """A context in which both DAYS are released, by way of the stages alone, one by one."""
-    ctx = Context.open(servers.settings_for(s3_server, "whole-day", mlflow_url, valkey_url))
-    for step in STEPS:
-        bootstrap(ctx, EVE, step)
-    for day in DAYS:
-        run_day(ctx, day)
-        publish(ctx, day)
-    return ctx
-
-
-@pytest.fixture(scope="module")
-def backfilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
-    """A context in which `aigq demo` bootstrapped and let Airflow backfill both DAYS, with
-    servers of its own."""
-    state = tmp_path_factory.mktemp("demo") / "state"
-    valkey, mlflow, airflow, webhook = servers.free_ports(4)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIGQ_STATE_DIR", str(state))
-        patch.setenv("AIGQ_S3__PORT", str(servers.free_block(len(S3_PORTS))))
-        patch.setenv("AIGQ_VALKEY__PORT", str(valkey))
-        patch.setenv("AIGQ_MLFLOW__PORT", str(mlflow))
-        patch.setenv("AIGQ_AIRFLOW__PORT", str(airflow))
-        patch.setenv("AIGQ_WEBHOOK__PORT", str(webhook))
-        try:
-            aigq("demo", "--days", str(len(DAYS)))
-            yield Context.open(load_settings())
-        finally:
-            aigq("down")
-            assert supervised(state) == {}
-
-
-def aigq(*arguments: str) -> str:
-    """What the command printed; its error output is shown when it fails."""
-    command = [str(Path(sys.executable).with_name("aigq")), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
 
 
 def test_the_day_is_released(released: Context) -> None:
@@ -218,23 +152,6 @@ def test_a_plan_tells_what_would_run_and_why(released: Context) -> None:
     assert {step.why for step in plan(released, later, later) if step.stage == "market"} == {
         "it never ran"
     }
-
-
-def test_a_backfill_gives_what_single_days_give(released: Context, backfilled: Context) -> None:
-    """Airflow, other servers, an empty bucket: the same bytes, trained policies included."""
-    for day in DAYS:
-        for stage in (one.name for one in stages_of(day)):
-            single = need(released, stage, day).to_bytes()
-            assert need(backfilled, stage, day).to_bytes() == single, (stage, day)
-    folded = [replace(entry, who="", why="") for entry in backfilled.ledger.entries()]
-    assert folded == [replace(entry, who="", why="") for entry in released.ledger.entries()]
-
-
-def test_a_second_demo_computes_nothing(backfilled: Context) -> None:
-    before = backfilled.store.list("")
-    printed = aigq("demo", "--days", str(len(DAYS)))
-    assert backfilled.store.list("") == before
-    assert all(day.isoformat() in printed for day in DAYS)
 
 
 def test_a_study_trains_beside_the_releases(

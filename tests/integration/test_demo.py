@@ -1,0 +1,65 @@
+"""`aigq demo` at the smallest size: Airflow, servers of its own, an empty bucket."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import servers
+from smallest import DAYS, stages_of
+
+from aigq_tasks.services.environment import S3_PORTS
+from aigq_tasks.services.processes import supervised
+from aigq_tasks.settings import load_settings
+from aigq_tasks.stages.context import Context
+from aigq_tasks.stages.reading import need
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def backfilled(smallest_size: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
+    """A context in which `aigq demo` bootstrapped and let Airflow backfill both DAYS, with
+    servers of its own."""
+    state = tmp_path_factory.mktemp("demo") / "state"
+    valkey, mlflow, airflow, webhook = servers.free_ports(4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIGQ_STATE_DIR", str(state))
+        patch.setenv("AIGQ_S3__PORT", str(servers.free_block(len(S3_PORTS))))
+        patch.setenv("AIGQ_VALKEY__PORT", str(valkey))
+        patch.setenv("AIGQ_MLFLOW__PORT", str(mlflow))
+        patch.setenv("AIGQ_AIRFLOW__PORT", str(airflow))
+        patch.setenv("AIGQ_WEBHOOK__PORT", str(webhook))
+        try:
+            aigq("demo", "--days", str(len(DAYS)))
+            yield Context.open(load_settings())
+        finally:
+            aigq("down")
+            assert supervised(state) == {}
+
+
+def aigq(*arguments: str) -> str:
+    """What the command printed; its error output is shown when it fails."""
+    command = [str(Path(sys.executable).with_name("aigq")), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_a_backfill_gives_what_single_days_give(released: Context, backfilled: Context) -> None:
+    """Airflow, other servers, an empty bucket: the same bytes, trained policies included."""
+    for day in DAYS:
+        for stage in (one.name for one in stages_of(day)):
+            single = need(released, stage, day).to_bytes()
+            assert need(backfilled, stage, day).to_bytes() == single, (stage, day)
+    folded = [replace(entry, who="", why="") for entry in backfilled.ledger.entries()]
+    assert folded == [replace(entry, who="", why="") for entry in released.ledger.entries()]
+
+
+def test_a_second_demo_computes_nothing(backfilled: Context) -> None:
+    before = backfilled.store.list("")
+    printed = aigq("demo", "--days", str(len(DAYS)))
+    assert backfilled.store.list("") == before
+    assert all(day.isoformat() in printed for day in DAYS)
