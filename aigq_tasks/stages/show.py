@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from aigq_tasks.context.queries import normalize
 from aigq_tasks.errors import AigqError
@@ -129,26 +130,28 @@ def markdown(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def print_hints(ctx: Context, user: str, day: date | None) -> None:
-    """Print the hints of one user: rank, query, source, score, and the release behind them."""
+    """Print the release and the user's cached list as soon as they are read, then the ranking of
+    all sources: rank, query, source, score."""
     entry = _entry(ctx, day)
     served = day or entry.day + timedelta(days=1)
-    ranked = hints_of(ctx, entry, user, served)
+    console = Console(width=100)
+    console.print(_title(entry, user, served))
+    if "u2q" in entry.models:
+        wrote = ", ".join(cached_list(ctx, entry, user)[:10]) or "-"
+        console.print(Text(f"AIGQ-Direct wrote: {wrote}"), soft_wrap=True)
+    with console.status("ranking all sources"):
+        ranked = load_release_stack(ctx, entry, served).rank([user])
     shown = Table("rank", "query", "source", "score", box=None)
     for row in ranked.head(10).itertuples(index=False):
         shown.add_row(str(row.rank), str(row.query), str(row.source), f"{row.rank_score:.4f}")
-    console = Console(width=100)
-    console.print(_title(entry, user, served))
     console.print(shown)
 
 
-def hints_of(ctx: Context, entry: Entry, user: str, day: date) -> pd.DataFrame:
-    """The release's ranking for one user. Its u2q list comes from Valkey, as serving reads it."""
-    if "u2q" in entry.models:
-        with versions.connect(ctx.settings.valkey.url) as client:
-            cached = u2q.get(client, index_version(entry, "u2q"), user)
-        if cached is None:
-            print(f"user {user} has no u2q list in release {entry.number}: other sources only")
-    return load_release_stack(ctx, entry, day).rank([user])
+def cached_list(ctx: Context, entry: Entry, user: str) -> list[str]:
+    """The user's u2q list, best first, from Valkey, as serving reads it; [] without one."""
+    with versions.connect(ctx.settings.valkey.url) as client:
+        cached = u2q.get(client, index_version(entry, "u2q"), user)
+    return [query for query, _ in cached.queries] if cached else []
 
 
 def print_lookup(ctx: Context, triggers: list[str], day: date | None) -> None:

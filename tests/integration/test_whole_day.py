@@ -27,7 +27,7 @@ from aigq_tasks.stages.publish import DAILY_STAGES, THINK_STAGES, publish
 from aigq_tasks.stages.reading import log_window, need, read_behaviours, record, table
 from aigq_tasks.stages.release import index_version
 from aigq_tasks.stages.runner import run_stage
-from aigq_tasks.stages.show import hints_of, print_lookup, print_report, report_rows
+from aigq_tasks.stages.show import cached_list, print_hints, print_lookup, print_report, report_rows
 from aigq_tasks.stages.study import study
 from aigq_tasks.stages.think_samples import ThinkSamplesStage
 from aigq_tasks.storage.ledger import Entry
@@ -110,9 +110,15 @@ def test_what_is_released_can_be_served(
     printed = capsys.readouterr().out
     assert index["query"][0] in printed
     assert "nothing like this" in printed
-    ranked = hints_of(released, entry, users.iloc[0], DAYS[-1] + timedelta(days=1))
-    assert ranked["rank"].tolist() == list(range(1, len(ranked) + 1))
-    assert ranked["rank_score"].is_monotonic_decreasing
+    own = cached_list(released, entry, users.iloc[0])
+    assert own == [query for query, _ in cached.queries]
+    print_hints(released, users.iloc[0], None)
+    title, wrote, _, *rows = capsys.readouterr().out.splitlines()
+    assert title.endswith("release 5 (2017-10-10, accepted)") or "rejected" in title
+    assert wrote == f"AIGQ-Direct wrote: {', '.join(own)}"
+    assert [int(row.split()[0]) for row in rows] == list(range(1, 11))
+    scores = [float(row.split()[-1]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
 
 
 def test_the_report_has_every_arm(released: Context, tmp_path: Path) -> None:
