@@ -1,11 +1,14 @@
 """The loop at its smallest: the same code on a tenth of the households and a few steps of
 everything, as settings of the environment."""
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 
+from aigq_tasks.stages.bootstrap import STEPS, bootstrap
 from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.plan import STAGES
-from aigq_tasks.stages.publish import THINK_STAGES
+from aigq_tasks.stages.policy import think_is_due
+from aigq_tasks.stages.publish import THINK_STAGES, publish
 from aigq_tasks.stages.runner import Stage, run_stage
 from aigq_tasks.storage.manifests import Manifest
 
@@ -42,10 +45,20 @@ SMALLEST = {
 }
 
 
-def stages_of(day: date) -> list[Stage]:
-    """AIGQ-Think is renewed on the second day."""
-    return [stage for stage in STAGES if day == DAYS[1] or stage.name not in THINK_STAGES]
+def stages_of(ctx: Context, day: date) -> list[Stage]:
+    """AIGQ-Think is not renewed on every day."""
+    due = think_is_due(ctx, day)
+    return [stage for stage in STAGES if due or stage.name not in THINK_STAGES]
 
 
 def run_day(ctx: Context, day: date) -> dict[str, Manifest]:
-    return {stage.name: run_stage(stage, ctx, day) for stage in stages_of(day)}
+    return {stage.name: run_stage(stage, ctx, day) for stage in stages_of(ctx, day)}
+
+
+def release(ctx: Context, days: Sequence[date]) -> None:
+    """Bootstrap and release the days, by way of the stages alone, one by one."""
+    for step in STEPS:
+        bootstrap(ctx, EVE, step)
+    for day in days:
+        run_day(ctx, day)
+        publish(ctx, day)

@@ -117,12 +117,7 @@ def test_mlflow_dies(
     mlflow = mortal(servers.mlflow_server, tmp_path / "mlflow", port)
     small.land(settings)
     here = settings.mlflow.model_copy(update={"host": "127.0.0.1", "port": port})
-    for module, point in (
-        ("tracking", "run"),
-        ("tracking", "metrics"),
-        ("registry", "model-files"),
-        ("tracking", "series"),
-    ):
+    for module, point in (("tracking", "metrics"), ("registry", "model-files")):
         own = matrix.with_experiment(settings.model_copy(update={"mlflow": here}), point)
         ctx = Context.open(own)
         at(module, point, mlflow.kill)

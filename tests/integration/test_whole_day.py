@@ -139,7 +139,7 @@ def test_a_second_run_changes_nothing(
     publish(released, DAY)
     assert {stage: manifest.digest for stage, manifest in again.items()} == before
     assert released.store.list("") == objects
-    assert capsys.readouterr().out.count("up to date") == len(stages_of(DAY)) + 1
+    assert capsys.readouterr().out.count("up to date") == len(stages_of(released, DAY)) + 1
 
 
 def test_a_plan_tells_what_would_run_and_why(released: Context) -> None:
