@@ -6,10 +6,9 @@ from datetime import date, timedelta
 
 from aigq_tasks.stages.bootstrap import STEPS, bootstrap
 from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.plan import STAGES
-from aigq_tasks.stages.policy import think_is_due
-from aigq_tasks.stages.publish import THINK_STAGES, publish
-from aigq_tasks.stages.runner import Stage, run_stage
+from aigq_tasks.stages.plan import stages_of
+from aigq_tasks.stages.publish import publish
+from aigq_tasks.stages.runner import run_stage
 from aigq_tasks.storage.manifests import Manifest
 
 EVE = date(2017, 10, 8)
@@ -43,12 +42,6 @@ SMALLEST = {
     "AIGQ_THINK__UPDATE_DAYS": "2",
     "AIGQ_SERVABLE__MAX_SECONDS": "60",  # the machine may be busy
 }
-
-
-def stages_of(ctx: Context, day: date) -> list[Stage]:
-    """AIGQ-Think is not renewed on every day."""
-    due = think_is_due(ctx, day)
-    return [stage for stage in STAGES if due or stage.name not in THINK_STAGES]
 
 
 def run_day(ctx: Context, day: date) -> dict[str, Manifest]:

@@ -27,7 +27,7 @@ from aigq_tasks.errors import AigqError, NothingToDo
 from aigq_tasks.recall import u2q
 from aigq_tasks.settings import load_settings
 from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.plan import STAGES
+from aigq_tasks.stages.plan import STAGES, stages_of
 from aigq_tasks.stages.policy import require_think_due, think_is_due
 from aigq_tasks.stages.publish import THINK_STAGES, publish
 from aigq_tasks.stages.release import publish_release
@@ -135,9 +135,8 @@ def run(ctx: Context, stage: str, day: date) -> None:
 
 def run_day(ctx: Context, day: date) -> None:
     """All stages of the day but `publish`."""
-    for stage in STAGES:
-        if think_is_due(ctx, day) or stage.name not in THINK_STAGES:
-            run(ctx, stage.name, day)
+    for stage in stages_of(ctx, day):
+        run(ctx, stage.name, day)
 
 
 class Control:

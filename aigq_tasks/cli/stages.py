@@ -10,24 +10,6 @@ from aigq_tasks.cli.options import Day, open_context
 if TYPE_CHECKING:
     from aigq_tasks.stages.context import Context
 
-STAGES = (
-    "market",
-    "ctr",
-    "recall",
-    "samples",
-    "policy",
-    "think-samples",
-    "think-policy",
-    "rivals",
-    "evaluate",
-    "gate",
-    "u2q",
-    "x2q",
-    "item-texts",
-    "servable",
-    "publish",
-)
-
 PANEL = "Daily stages"
 
 app = typer.Typer()
@@ -80,14 +62,6 @@ def samples(day: Day) -> None:
     _run(SamplesStage(), day)
 
 
-@app.command(rich_help_panel=PANEL)
-def policy(day: Day) -> None:
-    """Continue IL-GRPO from the parent's policy against the day's click model."""
-    from aigq_tasks.stages.policy import PolicyStage
-
-    _run(PolicyStage(), day)
-
-
 @app.command("think-samples", rich_help_panel=PANEL)
 def think_samples(day: Day) -> None:
     """On the days that renew AIGQ-Think: the day's users as reasoned targets."""
@@ -96,6 +70,14 @@ def think_samples(day: Day) -> None:
 
     require_think_due(open_context(), day)
     _run(ThinkSamplesStage(), day)
+
+
+@app.command(rich_help_panel=PANEL)
+def policy(day: Day) -> None:
+    """Continue IL-GRPO from the parent's policy against the day's click model."""
+    from aigq_tasks.stages.policy import PolicyStage
+
+    _run(PolicyStage(), day)
 
 
 @app.command("think-policy", rich_help_panel=PANEL)

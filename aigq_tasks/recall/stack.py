@@ -225,34 +225,17 @@ def fill_slots(
     return Slots(chosen, propensity, explored, filled)
 
 
-def page_propensities(
-    scores: NDArray[np.float64],
-    valid: NDArray[np.bool_],
-    chosen: NDArray[np.intp],
-    exposure: Exposure,
-) -> NDArray[np.float64]:
-    """The propensities (see `expose`) with which this ranking would fill slots as they are.
-
-    Args:
-        scores, valid: as in `fill_slots`.
-        chosen: (pages, SLOTS), the column of the candidate in each slot; -1 for none of them.
-
-    Returns:
-        (pages, SLOTS): of each slot given the slots above it; 0 for what this ranking cannot show
-        there, and below such a slot.
-    """
-    chances = page_chances(scores, valid, chosen, exposure)
-    own = np.take_along_axis(chances, np.maximum(chosen, 0)[..., None], axis=2)[..., 0]
-    return np.where(chosen >= 0, own, 0.0)
-
-
 def page_chances(
     scores: NDArray[np.float64],
     valid: NDArray[np.bool_],
     chosen: NDArray[np.intp],
     exposure: Exposure,
 ) -> NDArray[np.float64]:
-    """The propensities of all candidates, not of the chosen alone (arguments as above).
+    """The propensities (see `expose`) with which this ranking would fill slots, of all candidates.
+
+    Args:
+        scores, valid: as in `fill_slots`.
+        chosen: (pages, SLOTS), the column of the candidate in each slot as it is; -1 for none.
 
     Returns:
         (pages, SLOTS, candidates): what this ranking would put into each slot given the slots above

@@ -12,6 +12,7 @@ from typing import Any
 from aigq_tasks.errors import NothingToDo
 from aigq_tasks.messages import about, say
 from aigq_tasks.stages.context import Context
+from aigq_tasks.stages.evaluate import THINK_CHALLENGER
 from aigq_tasks.stages.publish import candidate
 from aigq_tasks.stages.reading import live_entry, need, record
 from aigq_tasks.stages.release import publish_release
@@ -21,7 +22,7 @@ from aigq_tasks.storage.ledger import Entry
 # variant -> its arms in the evaluation: the one that asks, and the one that serves
 ARMS = {
     "AIGQ-Direct": ("challenger", "champion"),
-    "AIGQ-Think": ("think challenger", "think"),
+    "AIGQ-Think": (THINK_CHALLENGER, "think"),
 }
 
 Results = dict[str, dict[str, dict[str, float]]]  # arm -> metric -> mean, low, high, n

@@ -108,11 +108,11 @@ def score_policies(
     case: Case,
     lists: dict[str, Lists],
     valid: dict[str, dict[str, bool]],
-    classic: Mapping[str, Lists] | None = None,
+    classic: Mapping[str, Lists],
 ) -> pd.DataFrame:
     """`score_arms` of what policies wrote, with their `behaviour_scores` by the day's click
     model; of the classic arms without."""
-    scores = score_arms(ctx, day, case, {**(classic or {}), **lists}, valid)
+    scores = score_arms(ctx, day, case, {**classic, **lists}, valid)
     scorer = ctr_scorer(ctx, live_entry(ctx, day), need(ctx, "ctr", day), day)
     return scores.merge(behaviour_scores(case, lists, scorer), "left", ["arm", "user_id"])
 

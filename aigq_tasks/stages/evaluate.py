@@ -87,7 +87,7 @@ class EvaluateStage:
         hints = reweighted_hints(ctx, day, case.truth, lists["challenger"])
         scores = pd.concat(
             [
-                score_policies(ctx, day, case, lists, valid),
+                score_policies(ctx, day, case, lists, valid, {}),
                 table(ctx, need(ctx, "rivals", day), "scores"),
             ]
         ).sort_values(["arm", "user_id"], ignore_index=True)

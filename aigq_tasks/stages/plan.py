@@ -15,8 +15,8 @@ from aigq_tasks.stages.gate import GateStage
 from aigq_tasks.stages.item_text import ItemTextsStage
 from aigq_tasks.stages.market import MarketStage
 from aigq_tasks.stages.policy import PolicyStage, think_is_due
-from aigq_tasks.stages.publish import THINK_STAGES, candidate
-from aigq_tasks.stages.reading import days_between, release_digest
+from aigq_tasks.stages.publish import THINK_STAGES, tried
+from aigq_tasks.stages.reading import days_between
 from aigq_tasks.stages.recall import RecallStage
 from aigq_tasks.stages.runner import Stage, preflight, wanted
 from aigq_tasks.stages.samples import SamplesStage
@@ -97,7 +97,7 @@ def plan(ctx: Context, first: date, last: date) -> Iterator[Step]:
     remade: date | None = None  # the day whose release changes before this one
     for day in days_between(first, last):
         runs: set[str] = set()
-        for stage in _stages_of(ctx, day):
+        for stage in stages_of(ctx, day):
             before = [name for name in READS[stage.name] if name in runs]
             if remade:
                 why = f"it starts from the release of {remade}, which changes"
@@ -144,7 +144,7 @@ def require_up_to_date(ctx: Context, day: date) -> None:
     """AigqError when a result of the day was made of something else than there is now: another
     release went live while the day ran, or a log was landed again. Such a day is no function of
     its inputs: half of it would follow the old ones, half the new ones."""
-    for stage in _stages_of(ctx, day):
+    for stage in stages_of(ctx, day):
         why = stale(stage, ctx, day)
         if why:
             raise AigqError(
@@ -153,16 +153,16 @@ def require_up_to_date(ctx: Context, day: date) -> None:
             )
 
 
-def _stages_of(ctx: Context, day: date) -> list[Stage]:
+def stages_of(ctx: Context, day: date) -> list[Stage]:
+    """The stages that run for the day: AIGQ-Think is not renewed on every one."""
     due = think_is_due(ctx, day)
     return [stage for stage in STAGES if due or stage.name not in THINK_STAGES]
 
 
 def _is_released(ctx: Context, day: date) -> bool:
     """Whether what the results of the day make is in the ledger or on the shelf."""
-    made = release_digest(candidate(ctx, day))
-    known = (*ctx.ledger.entries(), *ctx.ledger.shelf())
-    return made in [release_digest(own) for own in known if own.day == day]
+    made = tried(ctx, day)
+    return any(own.same_release(made) for own in (*ctx.ledger.entries(), *ctx.ledger.shelf()))
 
 
 def _where_to(ctx: Context, day: date) -> str:

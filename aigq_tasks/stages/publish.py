@@ -38,21 +38,25 @@ def publish(ctx: Context, day: date) -> Entry:
 
     about("publish", day)
     preflight(("s3", "valkey"), ctx)
-    servable = need(ctx, "servable", day)
-    verdict = record(ctx, servable, "servable.json")
+    verdict = record(ctx, need(ctx, "servable", day), "servable.json")
     if not verdict["servable"]:
         raise AigqError(
             f"the release of {day} cannot be served ({'; '.join(verdict['reasons'])}): mend it and "
             "run the day again; what is live stays live"
         )
-    entry = candidate(ctx, day)
+    entry = tried(ctx, day)
     about("publish", day, entry.parent)
-    manifests = dict(sorted({**entry.manifests, "servable": servable.digest}.items()))
-    entry = replace(entry, manifests=manifests)
     head = ctx.ledger.current()
     if not any(own.same_release(entry) for own in ctx.ledger.entries()):
         require_up_to_date(ctx, day)
     return publish_release(ctx, entry, after=head.number if head else None)
+
+
+def tried(ctx: Context, day: date) -> Entry:
+    """The `candidate` of the day with the servable verdict on it: what `publish` releases."""
+    entry, servable = candidate(ctx, day), need(ctx, "servable", day)
+    manifests = dict(sorted({**entry.manifests, "servable": servable.digest}.items()))
+    return replace(entry, manifests=manifests)
 
 
 def candidate(ctx: Context, day: date) -> Entry:

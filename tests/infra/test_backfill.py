@@ -32,9 +32,7 @@ from aigq_tasks.services.processes import end_all
 from aigq_tasks.services.supervisor import up
 from aigq_tasks.settings import load_settings
 from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.plan import STAGES, plan
-from aigq_tasks.stages.policy import think_is_due
-from aigq_tasks.stages.publish import THINK_STAGES
+from aigq_tasks.stages.plan import STAGES, plan, stages_of
 from aigq_tasks.stages.release import index_version
 from aigq_tasks.storage.manifests import Output
 
@@ -109,9 +107,8 @@ def span(eve: date, count: int) -> list[date]:
     return [eve + timedelta(days=n) for n in range(1, count + 1)]
 
 
-def stages_of(ctx: Context, day: date) -> list[str]:
-    due = think_is_due(ctx, day)
-    return [stage.name for stage in STAGES if due or stage.name not in THINK_STAGES]
+def names_of(ctx: Context, day: date) -> list[str]:
+    return [stage.name for stage in stages_of(ctx, day)]
 
 
 def release(ctx: Context, day: date) -> None:
@@ -161,7 +158,7 @@ def test_a_fresh_range_gives_what_single_days_give(stack: Stack) -> None:
     single = stack.case("single", eve)
     for day in days:
         release(single, day)
-        for stage in stages_of(ctx, day):
+        for stage in names_of(ctx, day):
             made, alone = (own.manifests.head(stage, day) for own in (ctx, single))
             assert made is not None
             assert alone is not None
@@ -200,7 +197,7 @@ def test_released_days_are_recomputed_and_the_live_one_moves_last(stack: Stack) 
     remade = {key for key in after if after[key] > before[key]}
     assert remade == {key for key in planned if key[1] != "publish"}
     assert {stage for day, stage in remade if day == days[1]} == {"gate", "u2q", "servable"}
-    assert {stage for day, stage in remade if day == days[2]} == set(stages_of(ctx, days[2]))
+    assert {stage for day, stage in remade if day == days[2]} == set(names_of(ctx, days[2]))
     assert parents(ctx)[3:] == [(4, days[2], 3), (5, days[2], -1)]
     assert len(ctx.ledger.shelf()) == 1
     assert due(ctx, days[1], days[2]) == {}
@@ -264,12 +261,12 @@ def test_late_data_recompute_what_the_plan_says_and_nothing_else(stack: Stack) -
 
     planned = due(ctx, days[0], days[2])
     assert {stage for day, stage in planned if day == days[0]} == set()
-    downstream = set(stages_of(ctx, days[1])) - {"market"}
+    downstream = set(names_of(ctx, days[1])) - {"market"}
     assert {stage for day, stage in planned if day == days[1]} == {*downstream, "publish"}
     assert planned[days[1], "ctr"] == "changed: input logs"
     assert planned[days[1], "publish"] == f"shelved: {days[2]} is live"
     assert {stage for day, stage in planned if day == days[2]} == {
-        *stages_of(ctx, days[2]),
+        *names_of(ctx, days[2]),
         "publish",
     }
     assert planned[days[2], "publish"] == "goes live"

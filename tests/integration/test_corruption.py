@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-import boto3
 import pytest
 import servers
-from botocore.config import Config
 from small_release import DAY, EVE, small_release, small_settings
 
 from aigq_tasks.errors import AigqError
@@ -67,14 +65,7 @@ def world(s3_server: servers.S3Server) -> Iterator[World]:
         entry = ctx.ledger.append(small_release(ctx))
         shelved = [ctx.ledger.shelve(own) for own in (entry, ctx.ledger.entry(1))]
         assert [own.number for own in shelved] == [-1, -2]
-        client = boto3.client(
-            "s3",
-            endpoint_url=s3_server.url,
-            region_name="us-east-1",
-            aws_access_key_id=s3_server.access_key,
-            aws_secret_access_key=s3_server.secret_key,
-            config=Config(s3={"addressing_style": "path"}),
-        )
+        client = servers.s3_client(s3_server)
 
         def overwrite(key: str, data: bytes) -> None:
             client.put_object(Bucket=BUCKET, Key=key, Body=data)

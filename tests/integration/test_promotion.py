@@ -5,7 +5,7 @@ task would run, `aigq promote`, is called here."""
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +14,7 @@ import servers
 from airflow_recorder import Recorder, airflow_recorder
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
+from smallest import EVE, SMALLEST
 
 from aigq_tasks.errors import NothingToDo
 from aigq_tasks.recall import u2q, versions, x2q_source
@@ -29,26 +30,13 @@ from aigq_tasks.stages.sft import SftStage
 from aigq_tasks.storage.ledger import Entry
 
 pytestmark = pytest.mark.integration
-EVE = date(2017, 10, 8)
 SECONDS = 60.0
-SMALLEST = {
-    "AIGQ_BOOTSTRAP_DAY": EVE.isoformat(),
+SMALLER = SMALLEST | {
     "AIGQ_LAUNCH_DAYS": "5",
     "AIGQ_MARKET__HOUSEHOLDS": "150",
     "AIGQ_MARKET__HISTORY_DAYS": "10",
     "AIGQ_SAMPLES__BOOTSTRAP_DAYS": "2",
-    "AIGQ_RECALL__EBR_EPOCHS": "1",
-    "AIGQ_CTR__NUM_THREADS": "1",
-    "AIGQ_GENERATION__LIST_LENGTH": "5",
-    "AIGQ_POLICY__THREADS": "1",
-    "AIGQ_POLICY__SFT__MAX_STEPS": "4",
     "AIGQ_THINK__BOOTSTRAP_DAYS": "2",
-    "AIGQ_THINK__SFT__MAX_STEPS": "4",
-    "AIGQ_ITEM_TEXT__SFT__MAX_STEPS": "4",
-    "AIGQ_THINK__LIMITS__INTERESTS": "2",
-    "AIGQ_THINK__LIMITS__QUERIES": "3",
-    "AIGQ_THINK__LIMITS__RATIONALE_TOKENS": "4",
-    "AIGQ_THINK__LIMITS__QUERY_TOKENS": "6",
     "AIGQ_SERVABLE__CANARIES": "4",
     "AIGQ_SERVABLE__REASONED": "2",
 }
@@ -96,7 +84,7 @@ def stack(
         servers.mlflow_server(folder / "mlflow", **ALLOWED, **key) as mlflow_url,
         airflow_recorder() as airflow,
     ):
-        for name, value in SMALLEST.items():
+        for name, value in SMALLER.items():
             patch.setenv(name, value)
         [port] = servers.free_ports(1)
         own = servers.settings_for(s3_server, "promotion", mlflow_url, valkey_url)

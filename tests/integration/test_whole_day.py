@@ -12,7 +12,7 @@ import requests
 import servers
 from chaos import children, matrix, world
 from chaos.cells import World
-from smallest import DAY, DAYS, EVE, run_day, stages_of
+from smallest import DAY, DAYS, EVE, run_day
 
 from aigq_tasks.errors import AigqError, OutsideTheLog
 from aigq_tasks.recall import u2q, versions, x2q_source
@@ -22,7 +22,7 @@ from aigq_tasks.stages.context import Context
 from aigq_tasks.stages.ctr import CtrStage
 from aigq_tasks.stages.evaluate import EvaluateStage, evaluated
 from aigq_tasks.stages.market import MarketStage
-from aigq_tasks.stages.plan import STAGES, plan
+from aigq_tasks.stages.plan import STAGES, plan, stages_of
 from aigq_tasks.stages.publish import DAILY_STAGES, THINK_STAGES, publish
 from aigq_tasks.stages.reading import log_window, need, read_behaviours, record, table
 from aigq_tasks.stages.release import index_version
@@ -114,7 +114,8 @@ def test_what_is_released_can_be_served(
     assert own == [query for query, _ in cached.queries]
     print_hints(released, users.iloc[0], None)
     title, wrote, _, *rows = capsys.readouterr().out.splitlines()
-    assert title.endswith("release 5 (2017-10-10, accepted)") or "rejected" in title
+    served = f"release 5 ({DAYS[-1]}, {entry.verdict})"
+    assert title == f"{users.iloc[0]} on {DAYS[-1] + timedelta(days=1)} · {served}"
     assert wrote == f"AIGQ-Direct wrote: {', '.join(own)}"
     assert [int(row.split()[0]) for row in rows] == list(range(1, 11))
     scores = [float(row.split()[-1]) for row in rows]

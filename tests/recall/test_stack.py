@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.recall import own_history, popularity, u2q
@@ -16,7 +17,7 @@ from aigq_tasks.recall.stack import (
     HintStack,
     expose,
     fill_slots,
-    page_propensities,
+    page_chances,
     plackett_luce,
 )
 
@@ -314,20 +315,27 @@ def test_a_tiny_temperature_does_not_overflow() -> None:
     assert slots.propensity[0, :2] == pytest.approx([3 / 4, 19 / 27])
 
 
+def of_chosen(chances: NDArray[np.float64], chosen: NDArray[np.intp]) -> NDArray[np.float64]:
+    return np.take_along_axis(chances, np.maximum(chosen, 0)[..., None], axis=2)[..., 0]
+
+
 def test_a_page_has_the_propensities_that_it_was_drawn_with() -> None:
     draw = np.random.default_rng(0)
     scores = -np.sort(-draw.random((50, 6)) * 0.2, axis=1)
     valid = np.arange(6) < draw.integers(3, 7, size=50)[:, None]
     exposure = Exposure(top_n=4, temperature=0.05)
     slots = fill_slots(scores, valid, draw.random((50, 4)), exposure)
-    np.testing.assert_allclose(
-        page_propensities(scores, valid, slots.chosen, exposure), slots.propensity, rtol=1e-12
-    )
+    chances = page_chances(scores, valid, slots.chosen, exposure)
+    np.testing.assert_allclose(of_chosen(chances, slots.chosen), slots.propensity, rtol=1e-12)
+    np.testing.assert_allclose(chances.sum(axis=2), 1.0)
 
 
 def test_what_a_ranking_cannot_show_has_no_propensity() -> None:
     # Equal scores: e^0 each. Slot 1: (1/3 + 1/3 + 1/3) · 1/4 either way. The second slot holds a
     # query that the ranking has not: 0 there and below. The other page repeats a query: 0.
     scores, valid = np.zeros((2, 4)), np.ones((2, 4), dtype=bool)
-    found = page_propensities(scores, valid, np.array([[1, -1, 2], [1, 1, 2]]), Exposure(top_n=4))
-    np.testing.assert_allclose(found, [[0.25, 0, 0], [0.25, 0, 0]])
+    chosen = np.array([[1, -1, 2], [1, 1, 2]])
+    chances = page_chances(scores, valid, chosen, Exposure(top_n=4))
+    np.testing.assert_allclose(of_chosen(chances, chosen)[:, 0], 0.25)
+    np.testing.assert_allclose(chances[:, 1], [[1 / 3, 0, 1 / 3, 1 / 3]] * 2)
+    np.testing.assert_allclose(chances[:, 2], 0)

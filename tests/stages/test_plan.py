@@ -79,6 +79,20 @@ def test_a_day_that_was_never_published_is_due(started: Context) -> None:
     assert due(lenient, FIRST, FIRST) == {}
 
 
+def test_another_trial_of_the_same_models_is_another_release(started: Context) -> None:
+    """`plan` and `publish` mean the same by "released"."""
+    tiny_aigq.run_day(started, FIRST)
+    tiny_aigq.run(started, "publish", FIRST)
+    trial = started.settings.servable.model_copy(update={"canaries": 3})
+    other = replace(started, settings=started.settings.model_copy(update={"servable": trial}))
+    tiny_aigq.run_day(other, FIRST)
+    assert due(other, FIRST, FIRST) == {(FIRST, "publish"): "goes live"}
+    tiny_aigq.run(other, "publish", FIRST)
+    before, after = other.ledger.entries()[-2:]
+    assert (after.number, after.models) == (before.number + 1, before.models)
+    assert due(other, FIRST, FIRST) == {}
+
+
 def test_a_rollback_in_the_middle_of_a_day_is_not_undone_by_it(started: Context) -> None:
     for day in (FIRST, SECOND):
         tiny_aigq.run_day(started, day)
