@@ -3,11 +3,12 @@
 A person reads sentences. With `AIGQ_LOG_FORMAT=json`, which every Airflow task sets, each line is
 a JSON object: the sentence (`event`), `level`, `time`, what `about` told (stage, day, release) and
 what the line adds. Text in it is data: JSON leaves no line break or control character as it is.
+Where the fact is a table, for a report or for Airflow's form, it is written in Markdown.
 """
 
 import os
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from datetime import date
 from typing import Any, TextIO
 
@@ -36,6 +37,14 @@ def complain(error: AigqError) -> None:
         logger.info(str(error))
     else:
         logger.error(str(error))
+
+
+def markdown(rows: Sequence[Mapping[str, str]]) -> str:
+    """Rows with equal keys -> a Markdown table, the keys its head; "" without rows."""
+    if not rows:
+        return ""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _logger(stream: TextIO, prefix: str = "") -> Any:

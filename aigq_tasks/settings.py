@@ -20,10 +20,14 @@ from pydantic_settings import (
 
 from aigq_tasks.context.interests import ThinkLimits
 from aigq_tasks.errors import AigqError
-from aigq_tasks.policy.training import GrpoConfig, SftConfig
-from aigq_tasks.recall.x2q import X2qConfig
-from aigq_tasks.storage.engine import EngineName
-from aigq_tasks.teacher.endpoint import EndpointConfig
+from aigq_tasks.evaluation.config import GateLimits
+from aigq_tasks.policy.config import GrpoConfig, SftConfig
+from aigq_tasks.recall.config import EbrConfig, Exposure, X2qConfig
+from aigq_tasks.samples.engine import EngineName
+from aigq_tasks.sources.base import Source
+from aigq_tasks.sources.market.config import MarketConfig
+from aigq_tasks.teacher.config import EndpointConfig
+from ctr_model.config import TrainConfig
 
 DEFAULT_CONFIG = Path("aigq.toml")
 # Variables of ours that are no settings: where the settings are, who publishes and why, the mark
@@ -98,17 +102,6 @@ class WebhookSettings(Section):
         return f"http://{self.host}:{self.port}"
 
 
-class MarketSettings(Section):
-    """The replayed market (DESIGN 5). Shares and probabilities are per visit unless said."""
-
-    history_days: int = Field(120, description="days of log every stage may look back on")
-    households: int = Field(0, description="first N households by hash; 0 = all of them")
-    requests_mean: float = Field(7.5, gt=1, description="home-page requests before a visit, mean")
-    cold_share: float = Field(0.06, description="households whose id changes every week")
-    exploit_top: int = Field(12, description="ranks that the two exploit slots draw from")
-    exploit_temperature: float = Field(0.08, description="of their softmax over rank scores")
-
-
 class LogSettings(Section):
     """When a day with bad rows fails: more than both of these in one table."""
 
@@ -117,15 +110,18 @@ class LogSettings(Section):
 
 
 class CtrSettings(Section):
-    window_days: int = 14
-    num_threads: int = 2
+    window_days: int = Field(14, ge=1, description="days of impressions that it is trained on")
+    train: TrainConfig = TrainConfig()
+    own_brand: tuple[str, ...] = Field(
+        ("store brand",), description="phrases by which the shop's own brand is named in a query"
+    )
     auc_floor: float = Field(0.60, description="gate: progressive AUC below this is not sane")
     ece_ceiling: float = Field(0.04, description="gate: calibration error above this is not sane")
 
 
 class RecallSettings(Section):
     per_source: int = Field(30, description="candidates a recall source may propose")
-    ebr_epochs: int = Field(6, description="passes of the two-tower model's first training")
+    ebr: EbrConfig = EbrConfig()
 
 
 class SampleSettings(Section):
@@ -139,7 +135,6 @@ class SampleSettings(Section):
 class PolicySettings(Section):
     backbone: str = Field("tiny", description="tiny | smollm2-135m | a Hugging Face path")
     seed: int = 17
-    threads: int = Field(2, description="torch threads; a fixed number keeps bytes equal")
     sft: SftConfig = SftConfig()
     grpo: GrpoConfig = GrpoConfig()
 
@@ -170,24 +165,8 @@ class GenerationSettings(Section):
     batch_size: int = 128
 
 
-class GateSettings(Section):
-    """See `evaluation.gates.GateLimits`."""
-
-    margin: float = Field(0.0, description="how far below 0 the CI of the HR difference may lie")
-    max_drop: float = Field(0.06, description="reject when mean HR@30 falls by more than this")
-    min_valid_rate: float = Field(0.95, description="floor of the share of valid lists")
-    min_diversity: float = Field(0.8, description="share of the champion's unique categories")
-    min_user_days: int = Field(30, description="fewer prove nothing in either direction")
-    min_effective: float = Field(
-        200.0, description="off-policy: hints that the log must be worth for an estimate"
-    )
-    max_click_loss: float = Field(
-        0.05, description="off-policy: share of production's clicks that must not be lost"
-    )
-
-
 class ServableSettings(Section):
-    """See `stages.servable`."""
+    """Bounds of the verdict on whether a release can be served, see `stages.servable`."""
 
     canaries: int = Field(16, ge=1, description="users that a release is tried on")
     reasoned: int = Field(4, ge=1, description="of them, those that AIGQ-Think reasons for")
@@ -236,6 +215,8 @@ class Settings(BaseSettings):
 
     state_dir: Path = Path(".state")
     seed: int = 17
+    threads: int = Field(2, ge=1, description="torch threads; a fixed number keeps bytes equal")
+    history_days: int = Field(120, ge=1, description="days of log every stage may look back on")
     engine: EngineName = Field("duckdb", description="duckdb | spark: what builds the tables")
     bootstrap_day: date = date(2017, 11, 5)
     launch_days: int = Field(14, description="days of hint log before the first full release")
@@ -244,8 +225,9 @@ class Settings(BaseSettings):
     mlflow: MlflowSettings = MlflowSettings()
     airflow: AirflowSettings = AirflowSettings()
     webhook: WebhookSettings = WebhookSettings()
-    market: MarketSettings = MarketSettings()
+    market: MarketConfig = MarketConfig()
     logs: LogSettings = LogSettings()
+    exposure: Exposure = Exposure()
     ctr: CtrSettings = CtrSettings()
     recall: RecallSettings = RecallSettings()
     samples: SampleSettings = SampleSettings()
@@ -255,10 +237,16 @@ class Settings(BaseSettings):
     teacher: EndpointConfig = EndpointConfig()
     x2q: X2qConfig = X2qConfig()
     generation: GenerationSettings = GenerationSettings()
-    gate: GateSettings = GateSettings()
+    gate: GateLimits = GateLimits()
     servable: ServableSettings = ServableSettings()
     approval: ApprovalSettings = ApprovalSettings()
     alerts: AlertSettings = AlertSettings()
+
+    def source(self) -> Source:
+        """Where the days of log come from. The replayed market is the only one so far."""
+        from aigq_tasks.sources.market.source import MarketSource  # pandas: not with the settings
+
+        return MarketSource(self.market, self.seed)
 
     @classmethod
     def settings_customise_sources(

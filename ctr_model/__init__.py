@@ -7,12 +7,11 @@ language models, of Airflow or of object storage, and imports nothing from `aigq
     history     the logs in integer columns
     snapshot    what is counted at one instant
     features    (user, query, position) -> float32 row
-    dataset     labelled impressions, each day against its own snapshot
+    config      TrainConfig, every setting of training
     train       one day's model
     calibration Platt scaling
     model       CtrModel: predict, save, load; `score` for ranking
     validate    AUC, log loss, ECE, slices, sanity
-    progressive train on days before D, judge on D
 
 Queries and contents are expected normalised (lower case, a-z0-9, single spaces): the package
 compares text, it does not clean it.

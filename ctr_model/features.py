@@ -29,14 +29,14 @@ USER_FEATURES = (
     "user_phrases",  # distinct contents
     "user_active_days_28d",
     "user_days_since_event",  # NaN: a cold user
-    "user_store_brand_share",  # of the user's events
+    "user_own_brand_share",  # of the user's events
     "user_hints_28d",
     "user_hint_ctr",
 )
 QUERY_FEATURES = (
     "query_words",
     "query_characters",
-    "query_store_brand",  # 1: asks for the store brand
+    "query_own_brand",  # 1: names the shop's own brand
     "query_number",  # 1: has a digit, such as a size
     "query_seen",  # 1: anyone met this exact phrase
     "query_searches_7d",
@@ -93,16 +93,17 @@ FEATURES = (
 class Phrases:
     """Distinct queries of one call: text features, codes (-1 unknown) and words."""
 
-    text: Floats  # (phrases, 4): words, characters, store brand, number
+    text: Floats  # (phrases, 4): words, characters, own brand, number
     content: Ints
     category: Ints
     words: Ragged  # word codes, -1 unknown
 
     @classmethod
-    def of(cls, queries: Sequence[str], log: EventLog) -> "Phrases":
+    def of(cls, queries: Sequence[str], log: EventLog, own_brand: Sequence[str]) -> "Phrases":
         words = [list(dict.fromkeys(query.split())) for query in queries]
+        texts = [_text(query, own_brand) for query in queries]
         return cls(
-            text=np.array([_text(query) for query in queries], np.float64).reshape(-1, 4),
+            text=np.array(texts, np.float64).reshape(-1, 4),
             content=np.array([log.contents.get(query, -1) for query in queries], np.int64),
             category=np.array([log.category_code(query) for query in queries], np.int64),
             words=Ragged.of([[log.tokens.get(word, -1) for word in row] for row in words]),
@@ -112,10 +113,15 @@ class Phrases:
 class FeatureBuilder:
     """Snapshot of the logs at `as_of`; `pairs` turns (user, query, position) into rows."""
 
-    def __init__(self, log: EventLog, as_of: pd.Timestamp) -> None:
-        """Count everything once; `log` may reach past `as_of`, which is cut here."""
+    def __init__(self, log: EventLog, as_of: pd.Timestamp, own_brand: Sequence[str] = ()) -> None:
+        """Count everything once; `log` may reach past `as_of`, which is cut here.
+
+        own_brand: phrases by which the shop's own brand is named in a query or content, as whole
+        words, normalised as they are.
+        """
         self.as_of = as_of
         self._log = log
+        self._own_brand = own_brand
         now = int(as_of.to_datetime64().astype("datetime64[us]").astype(np.int64))
         events = _behaviours_before(log.behaviours, now)
         hints = _impressions_before(log.impressions, now)
@@ -141,7 +147,7 @@ class FeatureBuilder:
         self._user_weight = sum_by(events.user, recency_weight(age), n_users)
         user_rates = Rates.of(hints.user, clicked, expected, n_users, overall)
         query_rates = Rates.of(hints.content, clicked, expected, n_phrases, overall)
-        self._users = _user_table(log, events, age, user_rates)
+        self._users = _user_table(log, events, age, user_rates, own_brand)
         self._queries = _query_table(events, age, query_rates, n_phrases)
 
     @classmethod
@@ -151,17 +157,19 @@ class FeatureBuilder:
         impressions: pd.DataFrame,
         as_of: pd.Timestamp,
         categories: Categories | None = None,
+        own_brand: Sequence[str] = (),
     ) -> "FeatureBuilder":
         """Snapshot at `as_of` (naive UTC) of two tables of the log contract.
 
         behaviours: user_id, time, kind, content (normalised).  impressions: user_id, time,
         position, query (normalised), clicked, click_time.  categories: leaf category of a phrase,
         "" for none; called once per distinct phrase here and in every `pairs`, so pass a cheap or
-        cached function.  ValueError on missing columns, null users or null phrases.
+        cached function.  own_brand: as in the constructor.  ValueError on missing columns, null
+        users or null phrases.
         """
         past = behaviours[behaviours["time"] < as_of]
         hints = impressions[impressions["time"] < as_of]
-        return cls(EventLog.of(past, hints, categories), as_of)
+        return cls(EventLog.of(past, hints, categories), as_of, own_brand)
 
     def pairs(
         self, user_ids: Sequence[str], queries: Sequence[str], positions: Ints | int
@@ -177,7 +185,7 @@ class FeatureBuilder:
         user = self._log.user_codes(user_ids)
         number = {query: i for i, query in enumerate(dict.fromkeys(queries))}
         query = np.array([number[text] for text in queries], np.int64)
-        phrases = Phrases.of(list(number), self._log)
+        phrases = Phrases.of(list(number), self._log, self._own_brand)
         content, category = phrases.content[query], phrases.category[query]
         near = self._words.nearest(user, query, phrases.words)
         blocks = (
@@ -235,14 +243,16 @@ def _impressions_before(hints: Impressions, now: int) -> Impressions:
     )
 
 
-def _user_table(log: EventLog, events: Behaviours, age: Floats, rates: Rates) -> Floats:
+def _user_table(
+    log: EventLog, events: Behaviours, age: Floats, rates: Rates, own_brand: Sequence[str]
+) -> Floats:
     """(users + 1, USER_FEATURES); the last row, which code -1 meets, is the unknown user."""
     n = len(log.users) + 1
     user, month = events.user, age <= 28
     last = np.full(n, np.nan)
     last[user] = age  # in time order: the newest wins
     day = events.time // DAY_US
-    branded = np.array([_store_brand(text) for text in log.contents], bool)
+    branded = np.array([_names(text, own_brand) for text in log.contents], bool)
     return np.column_stack(
         [
             count_by(user[age <= 7], n),
@@ -279,10 +289,11 @@ def _distinct_per_user(user: Ints, thing: Ints, n: int) -> Floats:
     return count_by(np.unique(user * width + thing) // width, n)
 
 
-def _text(query: str) -> tuple[float, float, float, float]:
+def _text(query: str, own_brand: Sequence[str]) -> tuple[float, float, float, float]:
     number = any(c.isdigit() for c in query)
-    return len(query.split()), len(query), _store_brand(query), number
+    return len(query.split()), len(query), _names(query, own_brand), number
 
 
-def _store_brand(query: str) -> bool:
-    return " store brand " in f" {query} "
+def _names(text: str, phrases: Sequence[str]) -> bool:
+    """Whether one of the phrases stands in the text as whole words."""
+    return any(f" {phrase} " in f" {text} " for phrase in phrases)

@@ -3,7 +3,6 @@
 LightGBM is known to hang in a process forked after it was loaded: train in a fresh process.
 """
 
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,44 +10,24 @@ from numpy.typing import NDArray
 
 from ctr_model import calibration
 from ctr_model.columns import Bools
+from ctr_model.config import TrainConfig
 from ctr_model.features import FEATURES
 from ctr_model.model import CtrModel
 from ctr_model.validate import evaluate, standard_slices
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Everything beside the data that changes the model's bytes.
-
-    holdout_days: newest days (with rows) kept from the trees; they stop the boosting and fit the
-    calibration, three parameters in all.  One number of threads gives the same bytes every time;
-    another number may not.
-    """
-
-    seed: int = 0
-    num_threads: int = 1
-    learning_rate: float = 0.05
-    max_trees: int = 300
-    early_stopping_rounds: int = 30
-    num_leaves: int = 7
-    min_rows_per_leaf: int = 100
-    l2: float = 10.0
-    feature_fraction: float = 0.5
-    holdout_days: int = 2
 
 
 def train(
     features: NDArray[np.float32],
     clicked: Bools,
     day: NDArray[np.datetime64],
-    config: TrainConfig | None = None,
+    config: TrainConfig,
+    seed: int,
 ) -> CtrModel:
     """Train on impressions: features (n, len(FEATURES)), clicked (n,), day datetime64[D] (n,).
 
-    The same arrays and config give the same bytes.  ValueError when there are not more days than
-    `holdout_days`, or when the training or the newest days lack clicked or unclicked hints.
+    The same arrays, config and seed give the same bytes.  ValueError when there are not more days
+    than `holdout_days`, or when the training or the newest days lack clicked or unclicked hints.
     """
-    config = config or TrainConfig()
     newest = _newest(day, config.holdout_days)
     for name, rows in (("training", clicked[~newest]), ("newest", clicked[newest])):
         if rows.all() or not rows.any():
@@ -56,7 +35,7 @@ def train(
                 f"the {name} days have {rows.sum()} clicks in {len(rows)} impressions; "
                 "both kinds are needed: widen the window"
             )
-    booster = _boost(features, clicked, newest, config)
+    booster = _boost(features, clicked, newest, config, seed)
     text = booster.model_to_string(num_iteration=booster.best_iteration)
     raw = CtrModel(text, calibration.Calibration(), FEATURES)
     logit = raw.logits(features[newest], config.num_threads)
@@ -75,7 +54,7 @@ def train(
             "rows": len(clicked),
             "clicks": int(clicked.sum()),
             "trees": int(booster.best_iteration),
-            "config": asdict(config),
+            "config": config.model_dump() | {"seed": seed},
         },
         metrics=metrics
         | {"uncalibrated_ece": uncalibrated["ece"], "calibration_slope": fitted.slope},
@@ -84,7 +63,7 @@ def train(
 
 def _newest(day: NDArray[np.datetime64], holdout_days: int) -> Bools:
     days = np.unique(day)
-    if not 0 < holdout_days < len(days):
+    if holdout_days >= len(days):
         raise ValueError(
             f"{len(days)} days of impressions, {holdout_days} of them held out; "
             "at least one day must be left to train on"
@@ -93,7 +72,7 @@ def _newest(day: NDArray[np.datetime64], holdout_days: int) -> Bools:
 
 
 def _boost(
-    features: NDArray[np.float32], clicked: Bools, newest: Bools, config: TrainConfig
+    features: NDArray[np.float32], clicked: Bools, newest: Bools, config: TrainConfig, seed: int
 ) -> Any:
     import lightgbm
 
@@ -105,7 +84,7 @@ def _boost(
         "min_data_in_leaf": config.min_rows_per_leaf,
         "lambda_l2": config.l2,
         "feature_fraction": config.feature_fraction,
-        "seed": config.seed,
+        "seed": seed,
         "num_threads": config.num_threads,
         "deterministic": True,
         "force_row_wise": True,

@@ -55,7 +55,7 @@ with DAG(
     max_active_runs=16,
     max_active_tasks=2,
     tags=["aigq", "daily"],
-    # Hours beyond the mean of the last runs: the dates of a replayed market lie years back, and
+    # Hours beyond the mean of the last runs: the dates of a replayed log lie years back, and
     # with DAGRUN_QUEUED_AT Airflow 3.3.2 cannot clear a run (its API answers 500).
     deadline=DeadlineAlert(
         reference=DeadlineReference.AVERAGE_RUNTIME(max_runs=10, min_runs=1),
@@ -66,7 +66,7 @@ with DAG(
     else None,
     doc_md=__doc__
     + """
-* **learn:** `market` → `ctr`, `recall`, `samples` → `policy` → `evaluate` → `gate`: a candidate
+* **learn:** `logs` → `ctr`, `recall`, `samples` → `policy` → `evaluate` → `gate`: a candidate
   is trained and judged, beside `rivals`, which scores what it has to beat. `think_samples` →
   `think_policy`: on every fifth day (setting `think.update_days`) a candidate of AIGQ-Think too;
   on the others they are skipped.
@@ -96,8 +96,8 @@ with DAG(
     },
 ) as dag:
     with TaskGroup("learn", prefix_group_id=False, tooltip="Train a candidate and judge it"):
-        # Households of D meet the release of D - 1, so this waits for all that follows it there.
-        market = stage("market", command="market", day=DAY, wait_for_downstream=True)
+        # Shoppers of D meet the release of D - 1, so this waits for all that follows it there.
+        logs = stage("logs", command="logs", day=DAY, wait_for_downstream=True)
         ctr = stage("ctr", command="ctr", day=DAY)
         recall = stage("recall", command="recall", day=DAY)
         samples = stage("samples", command="samples", day=DAY)
@@ -126,13 +126,13 @@ with DAG(
         if ASK:
             ask(DAY, servable, publish)
 
-    market >> [ctr, recall, samples]
+    logs >> [ctr, recall, samples]
     [ctr, samples] >> policy
-    market >> think_samples
+    logs >> think_samples
     [ctr, think_samples] >> think_policy
     ctr >> rivals
     [policy, think_policy, rivals] >> evaluate >> gate >> u2q
     ctr >> x2q
-    market >> item_texts
+    logs >> item_texts
     [recall, u2q, x2q, item_texts] >> servable >> publish
-    market >> publish  # wait_for_downstream looks one arrow far: publish is what market waits for
+    logs >> publish  # wait_for_downstream looks one arrow far: publish is what logs waits for

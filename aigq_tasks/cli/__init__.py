@@ -1,8 +1,14 @@
-"""`aigq`: every stage of the daily loop as a command, and what runs and shows the loop.
+"""The command `aigq`: reads arguments, settings and who runs it, and prints; decides nothing.
 
-A stage works alone: it reads what earlier stages stored, and a second run with the same inputs
-does nothing. Anything a user can mend is one line on stderr and exit code 1; a day for which a
-stage has nothing to do exits with 99.
+    stages    the stages of a day, by the table of the day, and the steps of day zero
+    releases  the ledger: plan, backfill, approve, promote, go back, clean up
+    look      what people look at, and the trainings that they start by hand
+    services  the servers, and the demo
+    options   what several commands share
+    printing  rows and verdicts as they are printed
+
+May import everything; each command imports what it needs when it runs, so `aigq --help` loads
+nothing heavy. Beside the settings it alone knows which sources of a log there are.
 """
 
 import os
@@ -16,12 +22,18 @@ from aigq_tasks.cli import look, releases, services, stages
 from aigq_tasks.errors import AigqError, NothingToDo
 
 NOTHING_TO_DO = 99
+HELP = """`aigq`: every stage of the daily loop as a command, and what runs and shows the loop.
+
+A stage works alone: it reads what earlier stages stored, and a second run with the same inputs
+does nothing. Anything a user can mend is one line on stderr and exit code 1; a day for which a
+stage has nothing to do exits with 99.
+"""
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help=__doc__,
+    help=HELP,
     rich_markup_mode="markdown",
 )
 for commands in (stages, releases, look, services):

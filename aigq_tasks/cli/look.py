@@ -1,5 +1,6 @@
 """What people look at, and the studies and trainings that they start by hand."""
 
+import json
 from datetime import date
 from pathlib import Path
 from typing import Annotated
@@ -27,7 +28,7 @@ def hints(
     ] = None,
 ) -> None:
     """Print what the current release would show a user: query, source, score, release."""
-    from aigq_tasks.stages.show import print_hints
+    from aigq_tasks.cli.printing import print_hints
 
     print_hints(open_context(), user, day)
 
@@ -45,7 +46,7 @@ def x2q_lookup(
     ] = None,
 ) -> None:
     """Print the queries that a trigger leads to in the current release."""
-    from aigq_tasks.stages.show import print_lookup
+    from aigq_tasks.cli.printing import print_lookup
 
     print_lookup(open_context(), trigger, day)
 
@@ -57,7 +58,7 @@ def report(
     ] = None,
 ) -> None:
     """The table of days: click model, rewards, hit rates, verdict, release."""
-    from aigq_tasks.stages.show import print_report
+    from aigq_tasks.cli.printing import print_report
 
     print_report(open_context(), out)
 
@@ -67,9 +68,14 @@ def market_card(
     out: Annotated[Path, typer.Option(help="Where to write the card.")] = Path("market-card.md"),
 ) -> None:
     """Write the market card: marginals of the landed days and the baselines on them."""
-    from aigq_tasks.stages.card import write_card
+    from aigq_tasks.pipeline.runner import preflight
+    from aigq_tasks.reports.baselines import baselines, hint_days, hint_logs
+    from aigq_tasks.sources.market.card import card
 
-    write_card(open_context(), out)
+    ctx = open_context()
+    preflight(("s3",), ctx)
+    out.write_text(card(hint_days(ctx), hint_logs(ctx), baselines(ctx)))
+    print(f"market card written to {out}")
 
 
 @app.command(rich_help_panel="Look")
@@ -87,9 +93,10 @@ def study(
     bounds", "il-grpo, no entropy bonus". Five to ten minutes per seed and variant on 2 cores for
     five days; resumes where it stopped; releases nothing.
     """
-    from aigq_tasks.stages.study import study as run_study
+    from aigq_tasks.research.study import study as run_study
 
-    run_study(open_context(), last, variants, seeds, out)
+    out.write_text(run_study(open_context(), last, variants, seeds))
+    print(f"study written to {out}")
 
 
 @app.command(rich_help_panel="Look")
@@ -103,9 +110,10 @@ def ablation(
     One to two hours per seed on 2 cores, most of it for the long prompts; resumes where it
     stopped; releases nothing.
     """
-    from aigq_tasks.stages.ablation import ablation as run_ablation
+    from aigq_tasks.research.ablation import ablation as run_ablation
 
-    run_ablation(open_context(), last, seeds, out)
+    out.write_text(run_ablation(open_context(), last, seeds))
+    print(f"ablation written to {out}")
 
 
 @app.command(rich_help_panel="Models")
@@ -115,6 +123,10 @@ def pretrain(
     threads: Annotated[int, typer.Option(help="torch threads; another number, other bytes.")] = 1,
 ) -> None:
     """Train the `tiny` base model on behaviours before 2017-09-01 (hours on a CPU)."""
-    from aigq_tasks.stages.base_model import train_base
+    from aigq_tasks.research.base_model import Past, train_base
+    from aigq_tasks.sources.market import pretraining
+    from aigq_tasks.sources.market.source import FIRST_DAY
 
-    train_base(out, steps, threads)
+    past = Past(pretraining.SOURCE, pretraining.TEXTS, FIRST_DAY, pretraining.behaviours_between)
+    quality = train_base(past, out, steps, threads)
+    print(f"base model written to {out}: {json.dumps(quality)}")

@@ -1,5 +1,6 @@
 """Options that several commands share, and what each command starts from."""
 
+import getpass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +9,7 @@ import typer
 from aigq_tasks.errors import AigqError
 
 if TYPE_CHECKING:
-    from aigq_tasks.stages.context import Context
+    from aigq_tasks.pipeline.context import Context
 
 
 def parse_day(text: str) -> date:
@@ -19,14 +20,37 @@ def parse_day(text: str) -> date:
         raise AigqError(f"'{text}' is not a day: write YYYY-MM-DD") from None
 
 
+def system_user() -> str:
+    """Who runs the command, where nobody says so; AigqError when the system does not know."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        raise AigqError("no user name for the ledger: set the variable AIGQ_WHO") from None
+
+
 Day = Annotated[
     date, typer.Option("--day", parser=parse_day, metavar="YYYY-MM-DD", help="The day of the log.")
 ]
+# Airflow's tasks say both by the variables.
+Who = Annotated[
+    str,
+    typer.Option(
+        "--who",
+        envvar="AIGQ_WHO",
+        default_factory=system_user,
+        show_default="the system user",
+        help="Who does it; it stands in the ledger.",
+    ),
+]
+Why = Annotated[
+    str, typer.Option("--reason", envvar="AIGQ_WHY", help="Why; it stands in the ledger.")
+]
+BY_HAND = "by hand"  # why, where nobody says
 
 
 def open_context() -> "Context":
     """The stores that the settings name."""
+    from aigq_tasks.pipeline.context import Context
     from aigq_tasks.settings import load_settings
-    from aigq_tasks.stages.context import Context
 
     return Context.open(load_settings())

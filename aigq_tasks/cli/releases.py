@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from aigq_tasks.cli.options import Day, open_context, parse_day
+from aigq_tasks.cli.options import Day, Who, Why, open_context, parse_day
 from aigq_tasks.errors import AigqError
 
 PANEL = "Releases"
@@ -28,9 +28,10 @@ To = Annotated[date, typer.Option("--to", parser=parse_day, help="The last day."
 @app.command(rich_help_panel=PANEL)
 def plan(first: From, last: To) -> None:
     """Tell what a backfill of some days would run, and why, before it runs."""
-    from aigq_tasks.stages.plan import print_plan
+    from aigq_tasks.cli.printing import print_plan
+    from aigq_tasks.releases.plan import plan as plan_days
 
-    print_plan(open_context(), first, last)
+    print_plan(plan_days(open_context(), first, last))
 
 
 @app.command(rich_help_panel=PANEL)
@@ -61,7 +62,7 @@ def backfill(
 @app.command(rich_help_panel=PANEL)
 def releases() -> None:
     """List the release ledger: what served when, from which parent, who released it and why."""
-    from aigq_tasks.stages.releases import print_releases
+    from aigq_tasks.cli.printing import print_releases
 
     print_releases(open_context())
 
@@ -69,21 +70,16 @@ def releases() -> None:
 @app.command(rich_help_panel=PANEL)
 def comparison(day: Day) -> None:
     """What a person is asked before the day's challenger goes live, as Markdown."""
-    from aigq_tasks.stages.approval import print_comparison
+    from aigq_tasks.messages import say
+    from aigq_tasks.releases.approval import comparison as compare
 
-    print_comparison(open_context(), day)
+    say(compare(open_context(), day))
 
 
 @app.command(rich_help_panel=PANEL)
-def decline(
-    day: Day,
-    who: Annotated[str, typer.Option(envvar="AIGQ_WHO", help="Who rejects.")],
-    why: Annotated[
-        str, typer.Option("--reason", envvar="AIGQ_WHY", help="Why; it stands in the ledger.")
-    ],
-) -> None:
+def decline(day: Day, who: Who, why: Why) -> None:
     """Reject the day's release: what is live stays live, and the ledger tells who and why."""
-    from aigq_tasks.stages.approval import decline as reject
+    from aigq_tasks.releases.approval import decline as reject
 
     reject(open_context(), day, who, why)
 
@@ -99,7 +95,7 @@ def alert(
     url: Annotated[str, typer.Option(help="Where to act.")] = "",
 ) -> None:
     """Tell people by the webhook or the mail of the settings; it stands in the log anyway."""
-    from aigq_tasks.alerts import Alert, send
+    from aigq_tasks.services.alerts import Alert, send
     from aigq_tasks.settings import load_settings
 
     told = Alert(dag=dag, what=what, remedy=remedy, day=day, task=task, error=error, url=url)
@@ -112,7 +108,7 @@ Number = Annotated[int, typer.Argument(help="Number of a release, see `aigq rele
 @release_app.command("show")
 def show(number: Number) -> None:
     """Tell all that went into a release: models, manifests, inputs, code, settings."""
-    from aigq_tasks.stages.releases import print_release
+    from aigq_tasks.cli.printing import print_release
 
     print_release(open_context(), number)
 
@@ -120,7 +116,7 @@ def show(number: Number) -> None:
 @app.command(rich_help_panel=PANEL)
 def diff(old: Number, new: Number) -> None:
     """Tell what changed between two releases: models, settings, metrics."""
-    from aigq_tasks.stages.releases import print_difference
+    from aigq_tasks.cli.printing import print_difference
 
     print_difference(open_context(), old, new)
 
@@ -128,34 +124,33 @@ def diff(old: Number, new: Number) -> None:
 @app.command(rich_help_panel=PANEL)
 def rollback(
     to: Annotated[int, typer.Option("--to", help="Number of the release to serve again.")],
-    why: Annotated[
-        str, typer.Option("--reason", envvar="AIGQ_WHY", help="Why; it stands in the ledger.")
-    ],
+    who: Who,
+    why: Why,
 ) -> None:
     """Serve again what an earlier release served: seconds, nothing is rebuilt.
 
     The next daily run goes on from the policy that is served then.
     """
-    from aigq_tasks.stages.releases import rollback as go_back
+    from aigq_tasks.releases.rollback import rollback as go_back
 
-    go_back(open_context(), to, why)
+    go_back(open_context(), to, who, why)
 
 
 @app.command(rich_help_panel=PANEL)
-def promote() -> None:
+def promote(who: Who) -> None:
     """Answer who moved `champion` in MLflow: a release with that version, or the reason why not.
 
     What depends on the version is made anew and tried first. Exit code 99 when nobody asked.
     """
-    from aigq_tasks.stages.promote import promote as answer_requests
+    from aigq_tasks.releases.promote import promote as answer_requests
 
-    answer_requests(open_context())
+    answer_requests(open_context(), who)
 
 
 @app.command(rich_help_panel=PANEL)
 def reconcile() -> None:
     """Bring verdicts and aliases in MLflow to what the ledger says; moved ones stay for promote."""
-    from aigq_tasks.stages.aliases import reconcile as follow
+    from aigq_tasks.releases.aliases import reconcile as follow
 
     for version in follow(open_context()):
         print(f"a person made {version} champion: `aigq promote` answers")
@@ -170,6 +165,8 @@ def gc(
     dry: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> None:
     """Remove stored results that no kept release needs, to serve or to go on from."""
-    from aigq_tasks.stages.gc import collect
+    from aigq_tasks.releases.gc import collect
 
-    collect(open_context(), days, grace, dry)
+    done, verb = collect(open_context(), days, grace, dry), "would be removed" if dry else "removed"
+    kept = f"{done.kept_results} results and {done.kept_releases} releases kept"
+    print(f"{done.objects} objects {verb}, {kept}")

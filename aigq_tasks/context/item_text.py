@@ -1,11 +1,12 @@
 """Item-to-text (paper 3.2.1): what an item is, as a prompt; what a shopper calls it, as a target.
 
-The catalogue's facets are long and abbreviated ("sft drnk sngl srv btl carb"); in a history a
+A catalogue's attributes are long and abbreviated ("sft drnk sngl srv btl carb"); in a history a
 shopper's words for the item say the same with fewer tokens.
 """
 
 import hashlib
 
+from aigq_tasks.context.attributes import attribute_parts
 from aigq_tasks.context.queries import normalize
 from aigq_tasks.context.tokens import SEP
 
@@ -13,9 +14,10 @@ ITEM, TEXT = "<item>", "<text>"
 ITEM_TOKENS = (ITEM, TEXT)
 
 
-def render_item(brand_tier: str, category: str, product_type: str, size: str) -> str:
-    """The prompt: all facets, normalised, the empty ones left out; ends with <text>."""
-    facets = [normalize(facet) for facet in (brand_tier, category, product_type, size)]
+def render_item(attributes: str) -> str:
+    """The prompt: the facets of an item, which are the parts of its attributes, normalised, the
+    empty ones left out; ends with <text>."""
+    facets = [normalize(part) for part in attribute_parts(attributes)]
     return f"{ITEM}{SEP.join(facet for facet in facets if facet)}{TEXT}"
 
 

@@ -15,6 +15,7 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
+from aigq_tasks.context.attributes import attribute_parts
 from aigq_tasks.context.tokens import (
     HINTS,
     HISTORY,
@@ -143,12 +144,11 @@ def render_target(queries: Sequence[str]) -> str:
 
 
 def profile_words(users: pd.DataFrame) -> dict[str, str]:
-    """user_id -> profile in words ("65+ 35-49k 2 adults no kids"), "" where nothing is known."""
-    columns = [users[c] for c in ("user_id", "age", "income", "household")]
-    return {
-        user: " ".join(word for word in words if word)
-        for user, *words in zip(*columns, strict=True)
-    }
+    """user_id -> profile in words ("65+ 35-49k 2 adults no kids"), "" where nothing is known.
+
+    users: user_id, attributes."""
+    columns = users["user_id"], users["attributes"]
+    return {user: " ".join(attribute_parts(known)) for user, known in zip(*columns, strict=True)}
 
 
 @dataclass(frozen=True)

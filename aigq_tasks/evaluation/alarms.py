@@ -50,28 +50,28 @@ def alarms(challenger: Behaviour, champion: Behaviour, limits: AlarmLimits) -> l
     def change(of: Callable[[Behaviour], Values]) -> float:
         return mean(challenger, of) - mean(champion, of)
 
-    found = []
+    raised = []
     strange = change(lambda side: side.off_catalogue)
     if strange > limits.off_catalogue:
-        found.append(f"off-catalogue queries: {strange:+.2f} of the list")
+        raised.append(f"off-catalogue queries: {strange:+.2f} of the list")
     copied = change(lambda side: side.copied)
     if copied > limits.copied:
-        found.append(f"the history is copied: {copied:+.2f} of the list")
+        raised.append(f"the history is copied: {copied:+.2f} of the list")
     length, usual = mean(challenger, lambda s: s.length), mean(champion, lambda s: s.length)
     if length < limits.length * usual:
-        found.append(f"lists collapsed to {length:.1f} queries from {usual:.1f}")
+        raised.append(f"lists collapsed to {length:.1f} queries from {usual:.1f}")
     proxy = change(lambda side: side.proxy)
     if proxy <= 0:
-        return found
+        return raised
     rise = f"predicted clicks {proxy:+.4f}"
     hit = change(lambda side: side.hit)
     if hit < -limits.hit:
-        found.append(f"{rise} while Query HR@30 {hit:+.4f}")
+        raised.append(f"{rise} while Query HR@30 {hit:+.4f}")
     valid = change(lambda side: side.valid)
     if valid < -limits.valid:
-        found.append(f"{rise} while valid lists {valid:+.4f}")
+        raised.append(f"{rise} while valid lists {valid:+.4f}")
     categories = mean(challenger, lambda s: s.categories)
-    known = mean(champion, lambda s: s.categories)
-    if categories < limits.diversity * known:
-        found.append(f"{rise} while unique categories fell from {known:.2f} to {categories:.2f}")
-    return found
+    before = mean(champion, lambda s: s.categories)
+    if categories < limits.diversity * before:
+        raised.append(f"{rise} while unique categories fell from {before:.2f} to {categories:.2f}")
+    return raised

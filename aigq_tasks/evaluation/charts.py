@@ -1,10 +1,10 @@
 """Charts as PNG bytes: the same figures give the same bytes (no display, date or version in them).
 
-Every chart draws the confidence limits of what it shows (`intervals.Interval`).
+Every chart draws the confidence limits of what it shows.
 """
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import matplotlib.style
@@ -13,51 +13,12 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from scipy.stats import binomtest
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.evaluation.intervals import Interval
 
 _WIDTH, _HEIGHT, _DPI = 8.0, 4.5, 100  # inches, inches, pixels per inch
-
-
-def metric_lines(
-    days: Sequence[str], series: Mapping[str, Sequence[Interval]], *, title: str, ylabel: str
-) -> bytes:
-    """One line per series across days, each in a band from the low to the high limit.
-
-    Every series has one interval a day; raises AigqError otherwise.
-    """
-    for name, intervals in series.items():
-        if len(intervals) != len(days):
-            raise AigqError(
-                f"{name} has {len(intervals)} values for {len(days)} days; give one value per day"
-            )
-    with _chart(title, "day", ylabel) as (axes, png):
-        at = np.arange(len(days))
-        for name, intervals in series.items():
-            means, lows, highs = _columns(intervals)
-            (line,) = axes.plot(at, means, marker="o", markersize=4, label=name)
-            axes.fill_between(at, lows, highs, color=line.get_color(), alpha=0.15, linewidth=0)
-        step = max(1, -(-len(days) // 10))
-        axes.set_xticks(at[::step], list(days)[::step], rotation=30, ha="right")
-        axes.legend(frameon=False)
-    return png.getvalue()
-
-
-def ctr_by_position(series: Mapping[str, Mapping[int, Interval]], *, title: str) -> bytes:
-    """Click-through rate at each position of the hint list, one line per arm."""
-    positions = sorted({position for rates in series.values() for position in rates})
-    with _chart(title, "position", "click-through rate") as (axes, png):
-        for name, rates in series.items():
-            at = sorted(rates)
-            means, lows, highs = _columns([rates[position] for position in at])
-            axes.errorbar(
-                at, means, yerr=_whiskers(means, lows, highs), marker="o", capsize=4, label=name
-            )
-        axes.set_xticks(positions)
-        axes.set_ylim(bottom=0)
-        axes.legend(frameon=False)
-    return png.getvalue()
 
 
 def calibration_curve(
@@ -86,7 +47,8 @@ def calibration_curve(
 def hit_rate_bars(bars: Mapping[str, Interval], *, title: str, ylabel: str) -> bytes:
     """One bar per name (system, segment or ablation), in the order given, with its limits."""
     with _chart(title, "", ylabel) as (axes, png):
-        means, lows, highs = _columns(list(bars.values()))
+        limits = np.array([(bar.mean, bar.low, bar.high) for bar in bars.values()])
+        means, lows, highs = limits.T
         at = np.arange(len(bars))
         axes.bar(at, means, yerr=_whiskers(means, lows, highs), capsize=4, width=0.6)
         for x, mean, high in zip(at, means, highs, strict=True):
@@ -111,13 +73,11 @@ def calibration_points(
         )
     order = np.argsort(predicted, kind="stable")
     groups = np.array_split(order, bins)
-    n = np.array([len(group) for group in groups], dtype=np.float64)
     means = np.array([predicted[group].mean() for group in groups])
     rates = np.array([clicked[group].mean() for group in groups])
-    z = 1.959964
-    centre = (rates + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(rates * (1 - rates) / n + z**2 / (4 * n**2))
-    return means, rates, centre - half, centre + half
+    counts = [binomtest(int(clicked[group].sum()), len(group)) for group in groups]
+    limits = np.array([count.proportion_ci(method="wilson") for count in counts])
+    return means, rates, limits[:, 0], limits[:, 1]
 
 
 @contextmanager
@@ -136,11 +96,6 @@ def _chart(title: str, xlabel: str, ylabel: str) -> Iterator[tuple[Axes, io.Byte
         axes.set_axisbelow(True)
         yield axes, png
         figure.savefig(png, format="png", metadata={"Software": None})
-
-
-def _columns(intervals: Sequence[Interval]) -> tuple[npt.NDArray[np.float64], ...]:
-    rows = [(interval.mean, interval.low, interval.high) for interval in intervals]
-    return tuple(np.array(rows, dtype=np.float64).reshape(-1, 3).T)
 
 
 def _whiskers(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from aigq_tasks.evaluation.config import GateLimits
 from aigq_tasks.evaluation.intervals import paired_bootstrap
 from aigq_tasks.evaluation.offpolicy import Comparison
 
@@ -23,21 +24,6 @@ class ListScores:
     query_hit: Values
     unique_categories: Values
     valid_list: Values
-
-
-@dataclass(frozen=True)
-class GateLimits:
-    """`margin` and `max_drop` are absolute shares of user-days (0.01 = one point of Query HR)."""
-
-    margin: float = 0.0  # a drop the whole confidence interval may lie at, but not below
-    max_drop: float = 0.03  # no mean drop larger than this, however wide the interval
-    min_valid_rate: float = 0.98
-    min_diversity: float = 0.8  # of the champion's mean unique categories
-    min_user_days: int = 30  # fewer prove nothing in either direction
-    min_effective: float = 200.0  # hints that the log must be worth for an off-policy estimate
-    max_click_loss: float = 0.05  # of production's clicks per hint
-    resamples: int = 2000
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,6 +70,7 @@ def decide(
     champion: ListScores | None,
     ctr_faults: Sequence[str],
     limits: GateLimits,
+    seed: int,
     users: Sequence[str] | None = None,
     alarms: Sequence[str] = (),
     clicks: Comparison | None = None,
@@ -102,12 +89,12 @@ def decide(
     - fewer than `min_user_days` user-days were scored.
 
     `champion` is None for the first release: what compares with it is then not asked. `users`
-    names the user of each `query_hit` value when users have several days.
-    Raises AigqError when the arms' `query_hit` do not pair up.
+    names the user of each `query_hit` value when users have several days, `seed` is that of the
+    bootstrap. Raises AigqError when the arms' `query_hit` do not pair up.
     """
     findings = [_enough_user_days(challenger, limits)]
     if champion is not None and challenger.query_hit.size:
-        findings += _query_hr(challenger, champion, users, limits)
+        findings += _query_hr(challenger, champion, users, limits, seed)
     findings.append(_valid_rate(challenger, limits))
     if champion is not None:
         findings.append(_diversity(challenger, champion, limits))
@@ -132,12 +119,13 @@ def _query_hr(
     champion: ListScores,
     users: Sequence[str] | None,
     limits: GateLimits,
+    seed: int,
 ) -> list[tuple[Check, str]]:
     difference = paired_bootstrap(
         challenger.query_hit,
         champion.query_hit,
         users,
-        seed=limits.seed,
+        seed=seed,
         resamples=limits.resamples,
     )
     arms = (
@@ -192,10 +180,10 @@ def _alarms(raised: Sequence[str]) -> tuple[Check, str]:
 
 
 def _clicks(clicks: Comparison, limits: GateLimits) -> tuple[Check, str]:
-    found, difference = clicks.estimate, clicks.difference
-    worth = f"the log is worth {found.effective:.1f} of its {found.rows} hints"
+    estimate, difference = clicks.estimate, clicks.difference
+    worth = f"the log is worth {estimate.effective:.1f} of its {estimate.rows} hints"
     if difference is None:
-        check = Check("offpolicy_effective", found.effective)
+        check = Check("offpolicy_effective", estimate.effective)
         return check, f"off-policy clicks: no estimate, {worth}, below {limits.min_effective:.1f}"
     check = Check(
         "offpolicy_click_difference_high",
@@ -203,9 +191,9 @@ def _clicks(clicks: Comparison, limits: GateLimits) -> tuple[Check, str]:
         floor=0.0 - limits.max_click_loss * clicks.production,
     )
     return check, (
-        f"off-policy clicks per hint: {found.robust:.4f}, production {clicks.production:.4f}, "
+        f"off-policy clicks per hint: {estimate.robust:.4f}, production {clicks.production:.4f}, "
         f"95 % interval of the difference [{difference.low:+.4f}, {difference.high:+.4f}], upper "
-        f"end {_versus(check)} {check.floor:+.4f} (SNIPS {found.snips:.4f}; {worth})"
+        f"end {_versus(check)} {check.floor:+.4f} (SNIPS {estimate.snips:.4f}; {worth})"
     )
 
 

@@ -56,9 +56,8 @@ def bootstrap_mean_ci(
     *,
     seed: int,
     resamples: int = RESAMPLES,
-    level: float = LEVEL,
 ) -> Interval:
-    """Mean of `values` (n,), one per user-day, and its two-sided percentile interval.
+    """Mean of `values` (n,), one per user-day, and its two-sided 95 % percentile interval.
 
     `users` (n,) names the user of each value; None: every value is another user's. One user alone
     gives an interval of no width, which says nothing: look at `users` of the result.
@@ -66,7 +65,7 @@ def bootstrap_mean_ci(
     """
     observed = _checked(values)
     means, n_users = _resampled_means(observed, users, resamples, seed)
-    low, high = _limits(means, level)
+    low, high = _limits(means)
     return Interval(float(observed.mean()), low, high, n_users)
 
 
@@ -77,7 +76,6 @@ def paired_bootstrap(
     *,
     seed: int,
     resamples: int = RESAMPLES,
-    level: float = LEVEL,
 ) -> PairedDifference:
     """Mean difference challenger - champion over the same user-days, both (n,) and in one order.
 
@@ -92,7 +90,7 @@ def paired_bootstrap(
         )
     difference = first - second
     means, n_users = _resampled_means(difference, users, resamples, seed)
-    low, high = _limits(means, level)
+    low, high = _limits(means)
     p_value = (1 + int((means <= 0).sum())) / (1 + resamples)
     return PairedDifference(float(difference.mean()), low, high, p_value, n_users)
 
@@ -130,6 +128,6 @@ def _resampled_means(
     return means, n
 
 
-def _limits(means: Values, level: float) -> tuple[float, float]:
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+def _limits(means: Values) -> tuple[float, float]:
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

@@ -108,14 +108,6 @@ def valid_list(lists: Lists, min_queries: int) -> Values:
     return np.array([is_valid(user) for user in sorted(lists)], dtype=np.float64)
 
 
-def catalogue_share(lists: Lists, known: AbstractSet[str]) -> Values:
-    """Share of a user's generated queries that are in the set `known` (0.0 for an empty list)."""
-    catalogue = {normalize(query) for query in known}
-    tops = [_top(lists, user, None) for user in sorted(lists)]
-    shares = [sum(query in catalogue for query in top) / max(len(top), 1) for top in tops]
-    return np.array(shares, dtype=np.float64)
-
-
 def need_segments(
     truth: Truth, behaviours: pd.DataFrame, day: pd.Timestamp
 ) -> dict[str, dict[str, set[str]]]:
@@ -152,18 +144,6 @@ def user_segments(
         name = "cold" if events.get(user, 0) < min_events else "warm"
         segments[name][user] = set(truth[user])
     return segments
-
-
-def user_clicked(impressions: pd.DataFrame) -> Values:
-    """1.0 for an exposed user who clicked a hint, in sorted user order; the mean is UCTR."""
-    clicked = impressions.groupby("user_id")["clicked"].any().sort_index()
-    return np.asarray(clicked, dtype=np.float64)
-
-
-def source_share(impressions: pd.DataFrame) -> dict[str, float]:
-    """PVR of each source: its share of the exposed hints."""
-    shares = impressions["source"].value_counts(normalize=True)
-    return {str(source): float(share) for source, share in sorted(shares.items())}
 
 
 def _top(lists: Lists, user: str, k: int | None) -> list[str]:

@@ -55,16 +55,16 @@ class Comparison:
 def compare(slots: Slots, floor: float, seed: int, resamples: int = RESAMPLES) -> Comparison:
     """The other ranking against production; abstains as `estimate` does."""
     arrays = (slots.clicks, slots.logged, slots.other, slots.expected, slots.expected_shown)
-    found = estimate(*arrays, floor)
+    estimated = estimate(*arrays, floor)
     production = float(slots.clicks.mean()) if len(slots.clicks) else 0.0
-    if found.robust is None:
-        return Comparison(found, production, None)
+    if estimated.robust is None:
+        return Comparison(estimated, production, None)
     weights = slots.other / slots.logged
     corrected = slots.expected + weights * (slots.clicks - slots.expected_shown)
     difference = paired_bootstrap(
         corrected, slots.clicks, slots.users, seed=seed, resamples=resamples
     )
-    return Comparison(found, production, difference)
+    return Comparison(estimated, production, difference)
 
 
 def estimate(

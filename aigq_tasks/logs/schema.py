@@ -1,6 +1,8 @@
 """The canonical event log: tables, columns, types, and what makes a row bad.
 
 Times are naive UTC, microseconds. Text is text: it is never a format string, a path or code.
+What is known of users and items stands in one column of free attributes, which the source words
+(see `context.attributes`). Positions of hints count from 1; how many a page has, the log tells.
 A row that breaks a rule goes to quarantine with the rule's name; the others go on.
 """
 
@@ -11,6 +13,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 MAX_TEXT = 200
+MAX_ATTRIBUTES = 400  # of all parts together
 # C0, DEL, C1, line and paragraph separators, and what turns the direction of text around.
 _CONTROL = "[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
 # A tag or an entity. Nobody shops for one, and the tokens of a prompt are tags.
@@ -29,20 +32,28 @@ def _text(longest: int = MAX_TEXT, empty: bool = False) -> pa.Column:
 def _text_checks(longest: int, empty: bool) -> list[pa.Check]:
     return [
         pa.Check.str_length(0 if empty else 1, longest, error="length"),
-        _without("control_character", _CONTROL),
+        _without("control_character", _CONTROL, longest),
     ]
 
 
-def _without(name: str, pattern: str) -> pa.Check:
+def _without(name: str, pattern: str, longest: int = MAX_TEXT) -> pa.Check:
     """Looks at the beginning only: what is longer breaks the rule of length already."""
     return pa.Check(
-        lambda texts: ~texts.str.slice(0, MAX_TEXT).str.contains(pattern, regex=True), name=name
+        lambda texts: ~texts.str.slice(0, longest).str.contains(pattern, regex=True), name=name
     )
 
 
 def _query() -> pa.Column:
     checks = [_without("markup", _MARKUP), _without("sql", _SQL)]
     return pa.Column(str, _text_checks(MAX_TEXT, empty=False) + checks)
+
+
+def _attributes() -> pa.Column:
+    return _text(MAX_ATTRIBUTES, empty=True)
+
+
+def _position() -> pa.Column:
+    return pa.Column("int64", pa.Check.ge(1, error="position"))
 
 
 _TIME = np.dtype("datetime64[us]")
@@ -52,9 +63,7 @@ SCHEMAS: dict[str, pa.DataFrameSchema] = {
     "users": pa.DataFrameSchema(
         {
             "user_id": _text(_ID),
-            "age": _text(empty=True),
-            "income": _text(empty=True),
-            "household": _text(empty=True),
+            "attributes": _attributes(),
         },
         unique=["user_id"],
     ),
@@ -63,9 +72,7 @@ SCHEMAS: dict[str, pa.DataFrameSchema] = {
             "item_id": _text(_ID),
             "title": _text(),
             "category": _text(),
-            "product_type": _text(),
-            "brand_tier": _text(),
-            "size": _text(empty=True),
+            "attributes": _attributes(),
         },
         unique=["item_id"],
     ),
@@ -102,7 +109,7 @@ SCHEMAS: dict[str, pa.DataFrameSchema] = {
             "request_id": _text(_ID),
             "user_id": _text(_ID),
             "time": pa.Column(_TIME),
-            "position": pa.Column("int64", pa.Check.isin([1, 2, 3], error="position")),
+            "position": _position(),
             "query": _query(),
             "source": _text(_ID),
             "rank_score": pa.Column("float64", pa.Check(np.isfinite, name="rank_score")),
@@ -112,7 +119,7 @@ SCHEMAS: dict[str, pa.DataFrameSchema] = {
             "explored": pa.Column("bool"),
             "clicked": pa.Column("bool"),
             "click_time": pa.Column(_TIME, nullable=True),
-            "release": pa.Column("int64"),
+            "release": _text(_ID),  # which models served: `storage.ledger.Entry.served`
         },
         checks=[
             pa.Check(
@@ -142,7 +149,7 @@ SCHEMAS: dict[str, pa.DataFrameSchema] = {
     "late_clicks": pa.DataFrameSchema(
         {
             "request_id": _text(_ID),
-            "position": pa.Column("int64", pa.Check.isin([1, 2, 3], error="position")),
+            "position": _position(),
             "click_time": pa.Column(_TIME),
         },
         unique=["request_id", "position"],

@@ -12,14 +12,8 @@ from trl import SFTConfig, SFTTrainer  # type: ignore[attr-defined]  # noqa: TID
 
 from aigq_tasks.context.prompt import render_target
 from aigq_tasks.errors import AigqError
-from aigq_tasks.policy.training import (
-    History,
-    PolicySample,
-    SftConfig,
-    finish,
-    step_bar,
-    trl_arguments,
-)
+from aigq_tasks.policy.config import PolicySample, SftConfig
+from aigq_tasks.policy.trl_common import History, finish, step_bar, trl_arguments
 
 IGNORED = -100  # label of a token without loss
 

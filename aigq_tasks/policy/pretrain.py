@@ -30,8 +30,6 @@ from rich.progress import Progress
 from aigq_tasks.context.prompt import Histories, render_prompt, render_target
 from aigq_tasks.policy.tokenizer import build_tokenizer
 
-CUTOFF = date(2017, 9, 1)
-
 
 class PretrainConfig(BaseModel):
     """What `aigq pretrain` turns. Steps, not minutes: the same steps give the same bytes."""

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from aigq_tasks.policy.config import RewardConfig
 from aigq_tasks.policy.parse import Rollout
-from aigq_tasks.policy.rewards import CtrScorer, FloatArray, RewardConfig, Rewards, row_means
+from aigq_tasks.policy.rewards import CtrScorer, FloatArray, Rewards, row_means
 
 
 def reward_metrics(

@@ -11,36 +11,15 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 from rapidfuzz import fuzz
 
-from aigq_tasks.context.queries import MAX_CHARS, MAX_WORDS, MIN_CHARS
+from aigq_tasks.policy.config import RewardConfig
 from aigq_tasks.policy.parse import Rollout, Slots
 
 FloatArray = NDArray[np.float64]
 
 # (user_ids, queries), equally long -> click probability of each pair
 CtrScorer = Callable[[Sequence[str], Sequence[str]], FloatArray]
-
-
-class RewardConfig(BaseModel):
-    """Weights and bounds of Eq 10 and 14."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    w_ctr: float = 1.0
-    w_rouge: float = 0.3
-    w_len: float = 0.1
-    w_format: float = 1.0
-    w_dup: float = 1.0
-    ctr_scale: float = Field(4.0, description="α of Eq 14")
-    ctr_cap: float = Field(1.0, description="c of Eq 14")
-    min_words: int = 1
-    max_words: int = MAX_WORDS
-    min_chars: int = MIN_CHARS
-    max_chars: int = MAX_CHARS
-    near_duplicate: float = Field(90.0, description="token_sort_ratio from which two are the same")
-    reward_clip: float = Field(5.0, description="rewards are clipped to ± this")
 
 
 def r_ctr(probabilities: FloatArray, scale: float, cap: float) -> FloatArray:

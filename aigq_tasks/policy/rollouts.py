@@ -11,11 +11,11 @@ from functools import cache
 from typing import Any, Protocol
 
 from aigq_tasks.context.interests import ThinkLimits, read_interests
+from aigq_tasks.policy.config import PolicySample
 from aigq_tasks.policy.generate import ListRules, Rules, Spelling
 from aigq_tasks.policy.parse import STRUCTURE, ListFormat, Rollout, Slots, parse_completions
 from aigq_tasks.policy.think import Segment, ThinkFormat, parse_think
 from aigq_tasks.policy.think_rules import ThinkRules
-from aigq_tasks.policy.training import PolicySample
 
 
 class Layout(Protocol):

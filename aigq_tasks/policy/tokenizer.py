@@ -1,7 +1,7 @@
 """The tokenizer of the `tiny` backbone: a unigram model whose pieces are shopper phrases.
 
 A small model that must spell a query from sub-words spends its capacity on spelling. Here a
-common query is one piece, a modifier (" store brand") another, and anything else falls back to
+common query is one piece, a modifier (" organic") another, and anything else falls back to
 words and characters, so every normalised text still has a tokenization. Built from the logs
 before the base model's cut-off only.
 """

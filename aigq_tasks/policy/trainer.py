@@ -18,10 +18,7 @@ from transformers import TrainerCallback  # noqa: TID253
 from trl import GRPOConfig, GRPOTrainer  # type: ignore[attr-defined]  # noqa: TID253
 
 from aigq_tasks.errors import AigqError
-from aigq_tasks.policy.batches import Batch, replace_rows
-from aigq_tasks.policy.cache import shared_prefill
-from aigq_tasks.policy.generate import Sampling, TokenScores, decode, noise
-from aigq_tasks.policy.il_grpo import (
+from aigq_tasks.policy.advantages import (
     clip_bounds,
     entropy_threshold,
     entropy_weight,
@@ -32,10 +29,13 @@ from aigq_tasks.policy.il_grpo import (
     sequence_advantages,
     trigger_advantages,
 )
+from aigq_tasks.policy.batches import Batch, replace_rows
+from aigq_tasks.policy.cache import shared_prefill
+from aigq_tasks.policy.config import GrpoConfig, PolicySample
+from aigq_tasks.policy.generate import Sampling, TokenScores, decode, noise
 from aigq_tasks.policy.reward_metrics import reward_metrics
 from aigq_tasks.policy.rewards import CtrScorer, rewards_of
 from aigq_tasks.policy.rollouts import Layout
-from aigq_tasks.policy.training import GrpoConfig, PolicySample
 
 # What the libraries raise when a disk is full: Python, torch and safetensors each their own.
 WRITE_ERRORS = (OSError, RuntimeError, SafetensorError)
@@ -64,7 +64,7 @@ class ILGRPOTrainer(GRPOTrainer):
 
     spare: samples that take the place of prompts from which there is nothing to learn (see
     `informative_groups`), one round per step; with several processes nothing takes their place.
-    truth: (users, queries) -> true click probabilities where a market knows them, for the log only.
+    truth: (users, queries) -> true click probabilities where somebody knows them, for the log only.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class ILGRPOTrainer(GRPOTrainer):
         args: GRPOConfig,
         train_dataset: Dataset,
         processing_class: Any,
-        callbacks: list[TrainerCallback],
+        callbacks: Sequence[TrainerCallback] = (),
         *,
         layout: Layout,
         scorer: CtrScorer,
@@ -89,7 +89,7 @@ class ILGRPOTrainer(GRPOTrainer):
             args,
             train_dataset,
             processing_class=processing_class,
-            callbacks=callbacks,
+            callbacks=list(callbacks),
         )
         if config.rollout_rules and not self._rollouts_are_own:
             raise AigqError(

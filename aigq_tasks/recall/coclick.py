@@ -68,10 +68,10 @@ class CoClick:
         row = pd.Index(user_ids).get_indexer(pd.Index(recent["user_id"]))
         column = contents.get_indexer(pd.Index(recent["content"]))
         age = (as_of - recent["time"]).dt.total_seconds().to_numpy() / 86_400
-        known = (row >= 0) & (column >= 0)
-        weight = np.exp2(-age / self.half_life_days)[known]
+        linked = (row >= 0) & (column >= 0)  # an asked user, and a content that leads somewhere
+        weight = np.exp2(-age / self.half_life_days)[linked]
         shape = (len(user_ids), len(contents))
-        return sparse.csr_array((weight, (row[known], column[known])), shape=shape)
+        return sparse.csr_array((weight, (row[linked], column[linked])), shape=shape)
 
     def to_files(self) -> dict[str, bytes]:
         """{file name: bytes}; equal objects give equal bytes."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.recall.coclick import top_k
+from aigq_tasks.recall.config import EbrConfig
 from aigq_tasks.storage.canonical import to_json
 
 WEIGHTS_FILE, TABLE_FILE = "ebr.safetensors", "ebr.json"
@@ -34,27 +35,6 @@ Params = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
-class EbrConfig:
-    """Sizes and schedule. The defaults allow at most 1 M parameters."""
-
-    dim: int = 64
-    hidden: int = 64
-    max_contents: int = 6500
-    max_queries: int = 6500
-    max_tokens: int = 2000
-    max_events: int = 96  # most recent behaviours that make a user state
-    epochs: int = 6
-    learning_rate: float = 0.004
-    # A continued training sees each search again on `update_days` days: hence the small steps.
-    update_days: int = 28
-    update_epochs: int = 1
-    update_learning_rate: float = 0.0003
-    states_per_batch: int = 256
-    weight_decay: float = 0.3
-    seed: int = 0
-
-
-@dataclass(frozen=True)
 class Vocabulary:
     """What has an embedding. Entry i has row i + 1 of its table; row 0 is for the unknown."""
 
@@ -62,13 +42,13 @@ class Vocabulary:
     queries: tuple[str, ...]  # sorted, so that equal scores go by text
     tokens: tuple[str, ...]
 
-    def words(self, texts: Sequence[str]) -> torch.Tensor:
+    def word_rows(self, texts: Sequence[str]) -> torch.Tensor:
         """Token rows of the words of texts, int64 (1 + texts, longest); none in row 0, 0 pads."""
         row_of = {token: i + 1 for i, token in enumerate(self.tokens)}
-        known = [[row_of[word] for word in text.split() if word in row_of] for text in texts]
-        rows = torch.zeros(1 + len(texts), max([1, *map(len, known)]), dtype=torch.int64)
-        for i, tokens in enumerate(known):
-            rows[i + 1, : len(tokens)] = torch.tensor(tokens)
+        tokens = [[row_of[word] for word in text.split() if word in row_of] for text in texts]
+        rows = torch.zeros(1 + len(texts), max([1, *map(len, tokens)]), dtype=torch.int64)
+        for i, of_text in enumerate(tokens):
+            rows[i + 1, : len(of_text)] = torch.tensor(of_text)
         return rows
 
 
@@ -123,9 +103,9 @@ class Ebr:
         queries = np.array(self.vocabulary.queries, dtype=object)
         recalled: dict[str, list[tuple[str, float]]] = {}
         with torch.no_grad(), _one_thread():
-            words = self.vocabulary.words
-            contents = text_vectors(self.params, "content", words(self.vocabulary.contents))
-            towers = text_vectors(self.params, "query", words(self.vocabulary.queries))
+            word_rows = self.vocabulary.word_rows
+            contents = text_vectors(self.params, "content", word_rows(self.vocabulary.contents))
+            towers = text_vectors(self.params, "query", word_rows(self.vocabulary.queries))
             for first in range(0, len(users), _USERS_AT_ONCE):
                 rows = np.arange(first, min(first + _USERS_AT_ONCE, len(users)))
                 user = user_tower(self.params, contents, *states.bag(rows))
@@ -137,7 +117,7 @@ class Ebr:
 
     def to_files(self) -> dict[str, bytes]:
         """{file name: bytes}; equal objects give equal bytes."""
-        table = {"config": asdict(self.config), "vocabulary": asdict(self.vocabulary)}
+        table = {"config": self.config.model_dump(), "vocabulary": asdict(self.vocabulary)}
         return {WEIGHTS_FILE: safetensors.torch.save(self.params), TABLE_FILE: to_json(table)}
 
     @classmethod
@@ -161,9 +141,10 @@ def _one_thread() -> Iterator[None]:
 
 
 def text_vectors(params: Params, table: str, words: torch.Tensor) -> torch.Tensor:
-    """float32 (1 + texts, dim): own embedding + mean embedding of the words (`Vocabulary.words`).
+    """float32 (1 + texts, dim): own embedding + mean embedding of the words.
 
-    table: "query" for the query tower, "content" for what the user tower sums up.
+    table: "query" for the query tower, "content" for what the user tower sums up. words: of
+    `Vocabulary.word_rows`.
     """
     return params[table] + torch.nn.functional.embedding_bag(words, params["token"], padding_idx=0)
 
@@ -209,36 +190,41 @@ def sampled_softmax_loss(
 
 
 def train(
-    behaviours: pd.DataFrame, as_of: pd.Timestamp, config: EbrConfig, init: Ebr | None = None
+    behaviours: pd.DataFrame,
+    as_of: pd.Timestamp,
+    config: EbrConfig,
+    seed: int,
+    parent: Ebr | None = None,
 ) -> tuple[Ebr, list[float]]:
     """Fit on pairs (what the user did before a day, a search of that day). Returns the model and
     the mean loss of each epoch (nats).
 
-    From scratch over all searches before `as_of` (`epochs`), or from `init` over those of the
+    From scratch over all searches before `as_of` (`epochs`), or from `parent` over those of the
     last `update_days` (`update_epochs`). The vocabulary is always that of `behaviours`: entries
-    that `init` knows keep their rows, new ones start fresh. Hint clicks are history but never
+    that `parent` knows keep their rows, new ones start fresh. Hint clicks are history but never
     targets: what was shown would teach itself. Same inputs give the same bytes.
 
     Args:
         behaviours: user_id, time, kind, content; only rows before `as_of` are read.
-        init: the model to continue from, of the same `dim` and `hidden`.
+        seed: of the first parameters and of the batches.
+        parent: the model to continue from, of the same `dim` and `hidden`.
 
     Raises:
-        AigqError: no search to learn from, or `init` has other sizes.
+        AigqError: no search to learn from, or `parent` has other sizes.
     """
-    if init and (init.config.dim, init.config.hidden) != (config.dim, config.hidden):
+    if parent and (parent.config.dim, parent.config.hidden) != (config.dim, config.hidden):
         raise AigqError("the earlier EBR model has other sizes; train this one from scratch")
     past = _past(behaviours, as_of)
     vocabulary = _vocabulary(past, config)
-    since = as_of - pd.Timedelta(days=config.update_days) if init else past["time"].min()
+    since = as_of - pd.Timedelta(days=config.update_days) if parent else past["time"].min()
     states, state, target = _pairs(past, since, vocabulary, config.max_events)
     if not len(target):
         raise AigqError(f"no search before {as_of} to train EBR on; check the day's logs")
-    params = _initial(vocabulary, past, config, init)
+    params = _initial(vocabulary, past, config, seed, parent)
     epochs, rate = config.epochs, config.learning_rate
-    if init:
+    if parent:
         epochs, rate = config.update_epochs, config.update_learning_rate
-    rng = np.random.default_rng(config.seed)
+    rng = np.random.default_rng(seed)
     batches = [_batches(state, config.states_per_batch, rng) for _ in range(epochs)]
     at_rest = ("bias", "gate", "hidden.bias", "out.bias")  # no decay: a gate rests at 1, not at 0
     groups: list[dict[str, Any]] = [
@@ -261,8 +247,8 @@ def _fit(
     optimizer: torch.optim.Optimizer,
 ) -> list[float]:
     """Step through epochs of batches of pairs, learning ever more slowly; their mean losses."""
-    content_words = vocabulary.words(vocabulary.contents)
-    query_words = vocabulary.words(vocabulary.queries)
+    content_words = vocabulary.word_rows(vocabulary.contents)
+    query_words = vocabulary.word_rows(vocabulary.queries)
     log_q = torch.log(torch.from_numpy(np.bincount(target)) / len(target))
     decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, sum(map(len, batches)))
     losses = []
@@ -331,11 +317,11 @@ def _states(
     past: behaviours in order of user and time. day, until: (states,) days since the epoch.
     """
     event_day = _day(past["time"].to_numpy())
-    code, known = pd.factorize(past["user_id"])
+    code, coded_users = pd.factorize(past["user_id"])
     # One ascending key for (user, day): a user's days fit below the stride for 2,700 years.
     stride = 1_000_000
     key = code * stride + event_day
-    user = known.get_indexer(users) * stride  # negative for unknown users: an empty run at 0
+    user = coded_users.get_indexer(users) * stride  # negative for unknown users: an empty run at 0
     stop = np.searchsorted(key, user + until)
     start = np.maximum(np.searchsorted(key, user), stop - max_events)
     content = pd.Index(vocabulary.contents).get_indexer(pd.Index(past["content"])) + 1
@@ -358,14 +344,14 @@ def _pairs(
 
 
 def _initial(
-    vocabulary: Vocabulary, past: pd.DataFrame, config: EbrConfig, init: Ebr | None
+    vocabulary: Vocabulary, past: pd.DataFrame, config: EbrConfig, seed: int, parent: Ebr | None
 ) -> Params:
-    """Fresh parameters, overwritten by those of `init` wherever it knows the row.
+    """Fresh parameters, overwritten by those of `parent` wherever it knows the row.
 
     Training begins at a sensible recommender: a query starts at the embedding of the same text as
     content, so what a user did already scores higher, and its bias at the log of its frequency.
     """
-    generator = torch.Generator().manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(seed)
     d, h = config.dim, config.hidden
     params = {
         name: 0.1 * torch.randn(1 + len(getattr(vocabulary, part)), d, generator=generator)
@@ -384,17 +370,18 @@ def _initial(
         "out.bias": torch.zeros(d),
     }
     params["gate"][0] = 0  # padding adds nothing, and learns nothing (`padding_idx`)
-    if init:
-        _carry_over(params, vocabulary, init)
+    if parent:
+        _carry_over(params, vocabulary, parent)
     return {name: value.requires_grad_() for name, value in params.items()}
 
 
-def _carry_over(params: Params, vocabulary: Vocabulary, init: Ebr) -> None:
-    """Overwrite, in place, what `init` has learned already."""
+def _carry_over(params: Params, vocabulary: Vocabulary, parent: Ebr) -> None:
+    """Overwrite, in place, what `parent` has learned already."""
     parts = _PARTS | {"bias": "queries"}
     for name, part in parts.items():
-        old = pd.Index(getattr(init.vocabulary, part)).get_indexer(getattr(vocabulary, part)) + 1
-        params[name][0] = init.params[name][0]
-        params[name][1:][old > 0] = init.params[name][old[old > 0]]
+        texts = pd.Index(getattr(parent.vocabulary, part))
+        old = texts.get_indexer(getattr(vocabulary, part)) + 1
+        params[name][0] = parent.params[name][0]
+        params[name][1:][old > 0] = parent.params[name][old[old > 0]]
     for name in params.keys() - parts.keys():
-        params[name] = init.params[name].clone()
+        params[name] = parent.params[name].clone()

@@ -1,23 +1,18 @@
-"""u2q: the queries that a release generated for each user, and their place in Valkey.
+"""u2q: the queries that a release generated for each user, and recall from them.
 
 Entries are a table: user_id, rank (1..), query, score, day; sorted by user and rank. `day`
 (YYYY-MM-DD) is that of the release that generated the user's list: a list is carried over from
 release to release until the user is refreshed.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
 from typing import ClassVar
 
 import pandas as pd
-from valkey import Valkey
 
 from aigq_tasks.context.queries import normalize
-from aigq_tasks.recall import versions
-
-SPACE = "u2q"
 
 
 @dataclass(frozen=True)
@@ -37,14 +32,6 @@ class U2qSource:
         for user, query, score in zip(best["user_id"], best["query"], best["score"], strict=True):
             recalled[user].append((query, score))
         return recalled
-
-
-@dataclass(frozen=True)
-class Cached:
-    """What Valkey holds for one user."""
-
-    day: str  # YYYY-MM-DD of the release that generated the list
-    queries: list[tuple[str, float]]  # (query, score), best first
 
 
 def build(lists: Mapping[str, Sequence[str]], day: date) -> pd.DataFrame:
@@ -71,26 +58,3 @@ def merge(parent: pd.DataFrame, fresh: pd.DataFrame) -> pd.DataFrame:
     """
     kept = parent[~parent["user_id"].isin(fresh["user_id"])]
     return pd.concat([kept, fresh]).sort_values(["user_id", "rank"], ignore_index=True)
-
-
-def load(client: Valkey, version: str, entries: pd.DataFrame) -> int:
-    """Make Valkey hold a version of the lists, one key per user (see `recall.versions`)."""
-    lists: dict[str, Cached] = {}
-    columns = (entries[name] for name in ("user_id", "day", "query", "score"))
-    for user, day, query, score in zip(*columns, strict=True):
-        lists.setdefault(user, Cached(day, [])).queries.append((query, score))
-    values = {user: json.dumps(asdict(cached)) for user, cached in lists.items()}
-    return versions.load(client, SPACE, version, values)
-
-
-def get(client: Valkey, version: str, user_id: str) -> Cached | None:
-    """The user's list in this version, or None if it has none; one round trip.
-
-    Raises:
-        AigqError: the version is not (or not completely, or no longer) in Valkey.
-    """
-    [value] = versions.get(client, SPACE, version, [user_id])
-    if value is None:
-        return None
-    cached = json.loads(value)
-    return Cached(cached["day"], [(query, score) for query, score in cached["queries"]])

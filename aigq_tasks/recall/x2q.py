@@ -1,28 +1,52 @@
-"""x2q: from a trigger behaviour to queries (paper 4.2, Eq 19), as Ibis expressions.
+"""x2q: from a trigger behaviour to queries (paper 4.2, Eq 19), and recall from that index.
 
-score(q | t) = γ · rel(t, q) + (1 − γ) · eff(q). Both parts are built from whole numbers, which
-sum to the same in any order: the table is the same to the byte on any engine and thread count.
+The index is made by Ibis expressions: score(q | t) = γ · rel(t, q) + (1 − γ) · eff(q). Both parts
+are built from whole numbers, which sum to the same in any order: the table is the same to the byte
+on any engine and thread count.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+import pandas as pd
+
+from aigq_tasks.recall.config import X2qConfig
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 UNIT = 1 << 20  # fixed point: weights and probabilities are counted in 1 / UNIT
+RECENT = 10  # distinct contents of a user, the latest, that trigger queries
 
 
-class X2qConfig(BaseModel):
-    """Weights of Eq 19, and what goes into the index."""
+@dataclass(frozen=True)
+class X2qSource:
+    """Recall from a release's index: trigger, rank, query, score (`x2q_entries`)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: ClassVar[str] = "x2q"
+    entries: pd.DataFrame
 
-    gamma: float = Field(0.7, ge=0, le=1, description="γ: weight of relevance against effect")
-    depth: int = Field(30, ge=1, description="queries kept per trigger")
-    days: int = Field(7, ge=1, description="days that what was reasoned for a user counts")
-    prior: float = Field(2.0, ge=0, description="users that a tie is shrunk by; views likewise")
+    def recall(
+        self, user_ids: Sequence[str], history: pd.DataFrame, as_of: pd.Timestamp, k: int
+    ) -> dict[str, list[tuple[str, float]]]:
+        """Per user the k best queries of the latest RECENT contents before `as_of`; a query that
+        several of them trigger has its best score. Ties go by query text."""
+        before = history[(history["time"] < as_of) & history["user_id"].isin(list(user_ids))]
+        latest = before.sort_values("time", kind="stable").drop_duplicates(
+            ["user_id", "content"], keep="last"
+        )
+        latest = latest.groupby("user_id").tail(RECENT)
+        hits = latest[["user_id", "content"]].merge(
+            self.entries, left_on="content", right_on="trigger"
+        )
+        best = hits.groupby(["user_id", "query"])["score"].max().reset_index()
+        best = best.sort_values(["user_id", "score", "query"], ascending=[True, False, True])
+        recalled: dict[str, list[tuple[str, float]]] = {user: [] for user in user_ids}
+        for user, rows in best.groupby("user_id"):
+            top = rows.head(k)
+            recalled[str(user)] = list(zip(top["query"], top["score"], strict=True))
+        return recalled
 
 
 def x2q_entries(ties: "ir.Table", signals: "ir.Table", config: X2qConfig) -> "ir.Table":
@@ -35,7 +59,7 @@ def x2q_entries(ties: "ir.Table", signals: "ir.Table", config: X2qConfig) -> "ir
     rel(t, q) = Σ_u 1 / log2(1 + place of q for u) / (users of t + prior), the best place per
     user. eff(q) = (log(1 + views) / log(1 + most views) + ctr / highest ctr) / 2.
     """
-    import ibis  # half a second, which settings (they hold X2qConfig) need not pay
+    import ibis  # half a second, which recall from a finished index need not pay
 
     scored = _relevance(ties, config).left_join(_effect(signals), "query")
     score = config.gamma * scored.rel + (1 - config.gamma) * scored.eff.fill_null(0.0)
@@ -64,10 +88,10 @@ def _effect(signals: "ir.Table") -> "ir.Table":
 
     views = (1 + signals.views.cast("float64")).ln()
     whole = ibis.window()
-    known = signals.mutate(views_log=views, ctr_unit=(signals.ctr * UNIT).round().cast("int64"))
-    seen = _share(known.views_log, known.views_log.max().over(whole))
-    clicked = _share(known.ctr_unit, known.ctr_unit.max().over(whole))
-    return known.select("query", eff=(seen + clicked) / 2)
+    counts = signals.mutate(views_log=views, ctr_unit=(signals.ctr * UNIT).round().cast("int64"))
+    seen = _share(counts.views_log, counts.views_log.max().over(whole))
+    clicked = _share(counts.ctr_unit, counts.ctr_unit.max().over(whole))
+    return counts.select("query", eff=(seen + clicked) / 2)
 
 
 def _share(value: "ir.NumericColumn", most: "ir.NumericColumn") -> "ir.NumericColumn":

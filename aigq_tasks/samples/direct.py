@@ -4,11 +4,11 @@ import ibis
 import pandas as pd
 
 from aigq_tasks.context.prompt import Histories, profile_words
+from aigq_tasks.samples.engine import Execute
 from aigq_tasks.samples.labels import direct_candidates as candidates
 from aigq_tasks.samples.labels import label_lists
 from aigq_tasks.samples.sessions import COLUMNS as HEAD
 from aigq_tasks.samples.sessions import LOG_COLUMNS, direct_sessions, kept_sessions
-from aigq_tasks.storage.engine import Execute
 
 COLUMNS = ["sample_id", "user_id", "time", "prompt", "labels"]
 

@@ -9,7 +9,7 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
-from aigq_tasks.storage.engine import Execute
+from aigq_tasks.samples.engine import Execute
 
 CLICKED, SEARCHED, RANKED, GENERATED = range(4)  # tiers, from feedback to guesses
 

@@ -22,9 +22,9 @@ from tenacity import (
     wait_fixed,
 )
 
-from aigq_tasks.alerts import sentence
 from aigq_tasks.errors import AigqError
 from aigq_tasks.messages import say
+from aigq_tasks.services.alerts import sentence
 
 POLL_SECONDS = 1.0
 PAGE = 100

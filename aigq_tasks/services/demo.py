@@ -1,6 +1,5 @@
-"""`aigq demo`: from nothing to released days, all through Airflow, with the table at the end."""
+"""`aigq demo`: from nothing to released days, all through Airflow."""
 
-import time
 from datetime import timedelta
 
 from rich.console import Console
@@ -13,15 +12,14 @@ from aigq_tasks.settings import Settings, load_settings
 BOOTSTRAP, DAILY = "hintq_bootstrap", "hintq_daily"
 
 
-def run_demo(days: int) -> None:
-    """Start the services, bootstrap, backfill `days` days after it, print what came out.
+def run_demo(days: int, console: Console) -> Settings:
+    """Start the services, bootstrap, backfill `days` days after it. Returns the settings: the
+    first start writes secrets to them. console: shows how far it is.
 
     Run again, every stage finds its result and nothing is computed.
     """
-    began = time.monotonic()
-    console = Console()
     supervisor.up(load_settings())
-    settings = load_settings()  # the first start wrote the secrets
+    settings = load_settings()
     airflow = AirflowApi(settings.airflow.url, console)
     first = settings.bootstrap_day + timedelta(days=1)
     last = settings.bootstrap_day + timedelta(days=days)
@@ -40,25 +38,12 @@ def run_demo(days: int) -> None:
             f"{len(failed)} of {days} days did not succeed, first {failed[0].day}: "
             f"see {settings.airflow.url}/dags/{DAILY}"
         )
-    _show(settings, console)
-    console.print(f"demo done in {(time.monotonic() - began) / 60:.1f} min")
+    return settings
 
 
 def _released(settings: Settings) -> bool:
     """Whether a bootstrap of this day already made a full release."""
-    from aigq_tasks.stages.context import Context
+    from aigq_tasks.pipeline.context import Context
 
     entries = Context.open(settings).ledger.entries()
     return any("direct" in entry.models for entry in entries)
-
-
-def _show(settings: Settings, console: Console) -> None:
-    from aigq_tasks.stages.context import Context
-    from aigq_tasks.stages.show import print_report
-
-    print_report(Context.open(settings))
-    console.print(
-        f"Airflow  {settings.airflow.url}/dags/{DAILY}\n"
-        f"MLflow   {settings.mlflow.url}/#/experiments\n"
-        "Try      aigq hints --user h1010 · aigq report · aigq status · make down"
-    )

@@ -18,10 +18,10 @@ from fastapi import FastAPI, HTTPException, Request
 from starlette.concurrency import run_in_threadpool
 
 from aigq_tasks.errors import AigqError
-from aigq_tasks.mlflow_rest import Json, call
-from aigq_tasks.registry import CHAMPION, SERVED_AS
 from aigq_tasks.services.airflow_api import AirflowApi
 from aigq_tasks.settings import Settings, load_settings
+from aigq_tasks.tracking.registry import CHAMPION, SERVED_AS
+from aigq_tasks.tracking.rest import Json, call
 
 DAG, NAME, PATH = "hintq_promote", "aigq-promote", "/mlflow"
 REPLAY_SECONDS = 300  # older deliveries, and ones from the future, are refused

@@ -2,115 +2,226 @@
 
 The rivals (champion, IL-SFT, AIGQ-Think as it serves, the classic sources) do not wait for the
 challengers' training, so they are scored beside it.
+
+Truth is what a held-out user searched or clicked among the hints on D. Every arm sees that user's
+behaviours before D only; the classic sources and the click model are those of the release that
+served D, and the challenger was trained without any row of a held-out user's D (see
+`samples.holdout`). So no label leaks into any arm.
 """
 
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from aigq_tasks.stages.arms import classic_lists, held_out_case, score_policies, written_lists
-from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.generation import generation_config
-from aigq_tasks.stages.offpolicy import market_exposure, reweighted_hints
-from aigq_tasks.stages.policy import think_is_due
-from aigq_tasks.stages.reading import (
-    live_entry,
-    log_window,
-    model,
-    need,
-    release_digest,
-    table,
-    window_digest,
+from aigq_tasks.context.interests import ThinkLimits
+from aigq_tasks.evaluation.arms import Case, Lists, behaviour_scores, score_arms, truth_of_day
+from aigq_tasks.pipeline.calendar import before, profiles_before, renews_think
+from aigq_tasks.pipeline.given import Given, Stored
+from aigq_tasks.pipeline.reads import Logs, Read, Release, Result, Truth, today
+from aigq_tasks.pipeline.stage import Output, Slice, Stage
+from aigq_tasks.recall.config import Exposure
+from aigq_tasks.samples.holdout import held_out
+from aigq_tasks.serving.histories import (
+    BEHAVIOUR_TABLES,
+    history_of,
+    latest_profiles,
+    shoppers_at,
 )
-from aigq_tasks.stages.runner import StageOutput
-from aigq_tasks.storage.canonical import to_json
-from aigq_tasks.storage.manifests import Manifest
-from aigq_tasks.storage.tables import to_parquet
+from aigq_tasks.serving.lists import Writing, generate, generate_reasoned, writing
+from aigq_tasks.serving.stack import (
+    STACK_KINDS,
+    classic_sources,
+    classifier,
+    click_model,
+    click_scorer,
+    release_stack,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from aigq_tasks.settings import Settings
 
 THINK_CHALLENGER = "think challenger"  # the arm; the one that serves is "think"
+Written = tuple[dict[str, Lists], dict[str, dict[str, bool]]]  # lists, and which are well-formed
 
 
-class RivalsStage:
+class Asking(Slice):
+    """Of whom an evaluation asks, and what is known of them. seed: of who is held out. holdout:
+    their share; 1 for everybody, where the compared models never saw the day."""
+
+    seed: int
+    holdout: float
+    history_lines: int
+
+
+class Judging(Asking):
+    """The settings that change what an arm writes, or for whom. seed: also of the bootstrap
+    behind the intervals."""
+
+    list_length: int
+    own_brand: tuple[str, ...]
+    limits: ThinkLimits
+    writing: Writing
+
+
+class EvaluateSettings(Judging):
+    """per_source, exposure: of the pages that the challenger's lists would have made."""
+
+    per_source: int
+    exposure: Exposure
+
+
+def compute_rivals(given: Given, settings: Judging, day: date) -> Output:
     """Per-user scores of all that the day's challengers are compared with."""
-
-    name = "rivals"
-    needs: tuple[str, ...] = ("s3",)
-
-    def inputs(self, ctx: Context, day: date) -> dict[str, str]:
-        return {
-            "ctr": need(ctx, "ctr", day).digest,
-            "release": release_digest(live_entry(ctx, day)),
-            "logs": window_digest(log_window(ctx, day)),
-        }
-
-    def config(self, ctx: Context) -> dict[str, Any]:
-        return judging_config(ctx)
-
-    def compute(self, ctx: Context, day: date) -> StageOutput:
-        case = held_out_case(ctx, day)
-        entry = live_entry(ctx, day)
-        direct = {"champion": model(ctx, entry, "direct"), "sft": model(ctx, entry, "sft")}
-        think = {"think": model(ctx, entry, "think")}
-        lists, valid = written_lists(ctx, case, direct, think)
-        classic = classic_lists(ctx, day, case)
-        scores = score_policies(ctx, day, case, lists, valid, classic)
-        return StageOutput(files={"scores.parquet": to_parquet(scores)}, metrics={})
+    case = held_out_case(given, settings, day)
+    direct = {"champion": given.release("direct"), "sft": given.release("sft")}
+    lists, valid = written_lists(case, settings, direct, {"think": given.release("think")})
+    classic = classic_lists(given, settings, case, day)
+    return Output(
+        tables={"scores": policy_scores(given, settings, day, case, lists, valid, classic)}
+    )
 
 
-class EvaluateStage:
+def compute(given: Given, settings: EvaluateSettings, day: date) -> Output:
     """Per-user scores and their means, for every arm and segment; and the day's hints, with what
-    the challenger's lists would have shown in their place (`stages.offpolicy`)."""
-
-    name = "evaluate"
-    needs: tuple[str, ...] = ("s3", "mlflow")
-
-    def inputs(self, ctx: Context, day: date) -> dict[str, str]:
-        policies = ("policy", "think-policy") if think_is_due(ctx, day) else ("policy",)
-        return {stage: need(ctx, stage, day).digest for stage in (*policies, "ctr", "rivals")} | {
-            "release": release_digest(live_entry(ctx, day)),
-            "logs": window_digest(log_window(ctx, day)),
-        }
-
-    def config(self, ctx: Context) -> dict[str, Any]:
-        return judging_config(ctx) | {"exposure": asdict(market_exposure(ctx))}
-
-    def compute(self, ctx: Context, day: date) -> StageOutput:
-        think = {}
-        if think_is_due(ctx, day):
-            think[THINK_CHALLENGER] = need(ctx, "think-policy", day)
-        direct = {"challenger": need(ctx, "policy", day)}
-        case = held_out_case(ctx, day)
-        lists, valid = written_lists(ctx, case, direct, think)
-        hints = reweighted_hints(ctx, day, case.truth, lists["challenger"])
-        scores = pd.concat(
-            [
-                score_policies(ctx, day, case, lists, valid, {}),
-                table(ctx, need(ctx, "rivals", day), "scores"),
-            ]
-        ).sort_values(["arm", "user_id"], ignore_index=True)
-        results = summarize(scores, ctx.settings.seed)
-        return StageOutput(
-            files={
-                "scores.parquet": to_parquet(scores),
-                "results.json": to_json(results),
-                "hints.parquet": to_parquet(hints),
-            },
-            metrics=_headline(results),
-            charts={"query_hr_30.png": _bars(results, day)},
-        )
+    the challenger's lists would have shown in their place (`evaluation.reweighting`)."""
+    think = {}
+    if given.has("think-policy"):
+        think[THINK_CHALLENGER] = given.result("think-policy")
+    case = held_out_case(given, settings, day)
+    lists, valid = written_lists(case, settings, {"challenger": given.result("policy")}, think)
+    hints = reweighted_hints(given, settings, day, case, lists["challenger"])
+    scores = pd.concat(
+        [
+            policy_scores(given, settings, day, case, lists, valid, {}),
+            given.result("rivals").table("scores"),
+        ]
+    ).sort_values(["arm", "user_id"], ignore_index=True)
+    results = summarize(scores, settings.seed)
+    return Output(
+        tables={"scores": scores, "hints": hints},
+        records={"results.json": results},
+        metrics=_headline(results),
+        charts={"query_hr_30.png": _bars(results, day)},
+    )
 
 
-def judging_config(ctx: Context) -> dict[str, Any]:
-    """The settings that change what an arm writes, or for whom."""
-    return generation_config(ctx) | {
-        "holdout": ctx.settings.samples.holdout,
-        "split_seed": ctx.settings.seed,
-        "per_source": ctx.settings.recall.per_source,
-        "limits": ctx.settings.think.limits.model_dump(),
-    }
+def held_out_case(given: Given, settings: Asking, day: date) -> Case:
+    """The held-out users of `day`, what they asked for, and what was known before."""
+    asked = truth_of_day(given.logs("today"), day)
+    kept = held_out(asked, day, settings.holdout, settings.seed)
+    truth = {user: queries for user, queries in asked.items() if user in kept}
+    history = history_of(given, "before")
+    profiles = latest_profiles(given.logs("profiles")["users"])
+    return Case(truth, shoppers_at(truth, profiles, history, day, settings.history_lines), history)
+
+
+def written_lists(
+    case: Case, settings: Judging, direct: Mapping[str, Stored], think: Mapping[str, Stored]
+) -> Written:
+    """What stored policies of either variant write: arm -> user -> list, and arm -> user -> was it
+    well-formed. A policy that stands for two arms writes once."""
+    length, how = settings.list_length, settings.writing
+    distinct = {policy.digest: policy for policy in direct.values()}
+    made = {key: generate(own, case.shoppers, length, how) for key, own in distinct.items()}
+    written = {arm: made[policy.digest] for arm, policy in direct.items()}
+    for arm, policy in think.items():
+        written[arm] = generate_reasoned(policy, case.shoppers, settings.limits, how)
+    return (
+        {arm: own.lists for arm, own in written.items()},
+        {arm: own.valid for arm, own in written.items()},
+    )
+
+
+def policy_scores(
+    given: Given,
+    settings: Judging,
+    day: date,
+    case: Case,
+    lists: dict[str, Lists],
+    valid: dict[str, dict[str, bool]],
+    classic: Mapping[str, Lists],
+) -> pd.DataFrame:
+    """`arm_scores` of what policies wrote, with their `behaviour_scores` by the day's click model;
+    of the classic arms without."""
+    scores = arm_scores(given, day, case, {**classic, **lists}, valid)
+    scorer = click_scorer(
+        given.result("ctr"),
+        classifier(given.release("categories")),
+        given.logs("before"),
+        case.history,
+        day,
+        settings.own_brand,
+    )
+    return scores.merge(behaviour_scores(case, lists, scorer), "left", ["arm", "user_id"])
+
+
+def arm_scores(
+    given: Given,
+    day: date,
+    case: Case,
+    lists: dict[str, Lists],
+    valid: dict[str, dict[str, bool]],
+) -> pd.DataFrame:
+    """`evaluation.arms.score_arms` with the release's classifier and the source's truth."""
+    from aigq_tasks.evaluation.encoder import SentenceEncoder
+
+    classify = classifier(given.release("categories")).classify
+    truth = next(iter(given.truths()), None)
+    return score_arms(case, lists, valid, day, classify, SentenceEncoder(), truth)
+
+
+def classic_lists(given: Given, settings: Judging, case: Case, day: date) -> dict[str, Lists]:
+    """Arms that no policy writes: the recall sources of the release that served the day, and
+    what its whole stack ranked ("production")."""
+    users, k = sorted(case.truth), settings.list_length
+    lists: dict[str, Lists] = {}
+    for name, source in classic_sources(given.release("recall")).items():
+        found = source.recall(users, case.history, pd.Timestamp(day), k)
+        lists[name] = {user: [query for query, _ in found[user]] for user in users}
+    ranked = given.logs("today")["hint_rankings"].sort_values(["user_id", "rank"])
+    stack = ranked.groupby("user_id")["query"].agg(list)
+    lists["production"] = {user: stack.get(user, []) for user in users}
+    return lists
+
+
+def reweighted_hints(
+    given: Given,
+    settings: EvaluateSettings,
+    day: date,
+    case: Case,
+    lists: Mapping[str, Sequence[str]],
+) -> pd.DataFrame:
+    """`evaluation.reweighting.reweighted` of the day's hints for held-out users who searched: the
+    stack that served the day with these lists in place of its u2q. lists: user -> queries."""
+    from aigq_tasks.evaluation.reweighting import reweighted
+    from aigq_tasks.recall import u2q
+
+    log = given.logs("today")
+    searched = set(log["searches"]["user_id"]) & set(case.truth)
+    shown = log["hint_impressions"]
+    shown = shown[shown["user_id"].isin(searched)]
+    models = {kind: given.release(kind) for kind in STACK_KINDS if given.released(kind)}
+    stack = release_stack(
+        models, given.logs("before"), day, settings.per_source, settings.own_brand
+    )
+    click = click_model(models["ctr"])
+    own = u2q.U2qSource(u2q.build(lists, day))
+    other = replace(stack, sources=(own, *(one for one in stack.sources if one.name != own.name)))
+
+    def predict(
+        users: Sequence[str], queries: Sequence[str], positions: "NDArray[np.int64]"
+    ) -> "NDArray[np.float64]":
+        columns = (pd.Series(users), pd.Series(queries), pd.Series(positions))
+        return click.predict(stack.features(*columns).to_numpy(np.float32))
+
+    ranking = other.rank(sorted(shown["user_id"].unique()))
+    return reweighted(shown, ranking, predict, settings.exposure)
 
 
 def summarize(scores: pd.DataFrame, seed: int) -> dict[str, dict[str, dict[str, float]]]:
@@ -154,12 +265,56 @@ def _bars(results: dict[str, dict[str, dict[str, float]]], day: date) -> bytes:
     return hit_rate_bars(bars, title=f"Held-out users on {day}", ylabel="Query HR@30")
 
 
-def policy_scores(scores: pd.DataFrame, arm: str) -> pd.DataFrame:
-    """The rows of one arm in user order."""
-    return scores[scores["arm"] == arm].sort_values("user_id", ignore_index=True)
+def judging(settings: "Settings") -> Judging:
+    return Judging(
+        seed=settings.seed,
+        holdout=settings.samples.holdout,
+        history_lines=settings.samples.history_lines,
+        list_length=settings.generation.list_length,
+        own_brand=settings.ctr.own_brand,
+        limits=settings.think.limits,
+        writing=writing(settings),
+    )
 
 
-def evaluated(ctx: Context, day: date) -> tuple[Manifest, pd.DataFrame]:
-    """The day's evaluation and its per-user scores."""
-    manifest = need(ctx, "evaluate", day)
-    return manifest, table(ctx, manifest, "scores")
+JUDGED: tuple[Read, ...] = (
+    Logs("before", BEHAVIOUR_TABLES, before),
+    Logs("profiles", ("users",), profiles_before),
+    Logs("today", (*BEHAVIOUR_TABLES, "hint_rankings"), today),
+    Release("categories"),
+    Release("item-texts"),
+    Truth(),
+)
+
+RIVALS = Stage(
+    name="rivals",
+    needs=("s3",),
+    reads=(
+        Result("ctr"),
+        *(Release(kind) for kind in ("direct", "sft", "think", "recall")),
+        *JUDGED,
+    ),
+    settings=judging,
+    compute=compute_rivals,
+)
+
+EVALUATE = Stage(
+    name="evaluate",
+    needs=("s3", "mlflow"),
+    reads=(
+        Result("policy"),
+        Result("think-policy", when=renews_think),
+        Result("ctr"),
+        Result("rivals"),
+        Release("recall"),
+        Release("ctr"),
+        Release("x2q", optional=True),
+        *JUDGED,
+    ),
+    settings=lambda settings: EvaluateSettings(
+        **dict(judging(settings)),
+        per_source=settings.recall.per_source,
+        exposure=settings.exposure,
+    ),
+    compute=compute,
+)

@@ -3,95 +3,105 @@
 The second verdict before a release. `gate` asks whether the lists are good; this asks, in a
 process that trained nothing, whether the release can be served at all: for a few canary users
 the policy writes what the cache holds, AIGQ-Think reasons, the index answers, the stack ranks.
+
+It measures time, so it is no function of its inputs alone, and a refusal is never final: a slow
+machine gets faster, a lost object is restored, and the same release is tried again.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from aigq_tasks.context.interests import ThinkLimits
 from aigq_tasks.context.prompt import Shopper
 from aigq_tasks.context.queries import is_allowed
 from aigq_tasks.errors import AigqError, ServiceAbsent
-from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.generation import generate, generation_config, reason, shoppers_at
-from aigq_tasks.stages.publish import candidate
-from aigq_tasks.stages.reading import (
-    log_window,
-    model,
-    need,
-    read_behaviours,
-    release_digest,
-    table,
-    window_digest,
-)
-from aigq_tasks.stages.runner import StageOutput
-from aigq_tasks.stages.serving import load_release_stack
-from aigq_tasks.storage.canonical import to_json
-from aigq_tasks.storage.ledger import Entry
+from aigq_tasks.pipeline.calendar import history, renews_think
+from aigq_tasks.pipeline.given import Given, Stored
+from aigq_tasks.pipeline.reads import Logs, Release, Result, today
+from aigq_tasks.pipeline.stage import Output, Slice, Stage
+from aigq_tasks.serving.histories import BEHAVIOUR_TABLES, history_of, shoppers_at
+from aigq_tasks.serving.lists import Writing, generate, reason, writing
+from aigq_tasks.serving.stack import STACK_KINDS, Models, release_stack
+from aigq_tasks.stages.day import served_by
 
 SAME = 0.8  # share of a canary's list that the cache must hold
+# What a release is tried on. A variant that tries a release as it is, no day's results, reads each
+# of them under the bare kind, and no gate.
+KINDS = ("direct", "think", *STACK_KINDS)
 
 
-class ServableStage:
+class ServableSettings(Slice):
+    """canaries: users that the release is tried on; reasoned: of them, those that AIGQ-Think
+    reasons for. max_seconds: median CPU time to rank one of them."""
+
+    canaries: int
+    reasoned: int
+    max_seconds: float
+    per_source: int
+    list_length: int
+    history_lines: int
+    own_brand: tuple[str, ...]
+    limits: ThinkLimits
+    writing: Writing
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A release that is tried at the end of a day. logs: up to and with the day."""
+
+    models: Models
+    logs: Mapping[str, pd.DataFrame]
+    day: date
+    settings: ServableSettings
+
+
+def compute(given: Given, settings: ServableSettings, day: date) -> Output:
     """Verdict with reasons; `publish` refuses what is not servable."""
-
-    name = "servable"
-    needs: tuple[str, ...] = ("s3", "mlflow")
-
-    def inputs(self, ctx: Context, day: date) -> dict[str, str]:
-        """A refusal counts as an input, so that it is never "up to date": a slow machine gets
-        faster, a lost object is restored, and the same release is tried again."""
-        asked = {
-            "release": release_digest(self.release(ctx, day)),
-            "logs": window_digest(log_window(ctx, day)),
-        }
-        last = ctx.manifests.head(self.name, day)
-        if last is None or asked.items() - last.inputs.items():
-            return asked
-        return last.inputs if last.metrics["servable"] else asked | {"refusal": last.digest}
-
-    def config(self, ctx: Context) -> dict[str, Any]:
-        limits = ctx.settings.think.limits.model_dump()
-        return generation_config(ctx) | {"limits": limits, **ctx.settings.servable.model_dump()}
-
-    def release(self, ctx: Context, day: date) -> Entry:
-        """The release that is tried: what the day's results make."""
-        return candidate(ctx, day)
-
-    def compute(self, ctx: Context, day: date) -> StageOutput:
-        reasons = faults(ctx, self.release(ctx, day), day)
-        verdict = {"servable": not reasons, "reasons": reasons}
-        return StageOutput(
-            files={"servable.json": to_json(verdict)},
-            metrics={"servable": float(not reasons)},
-            tags={"servable_reasons": "; ".join(reasons)},
-        )
+    reasons = faults(given, Trial(tried_models(given), given.logs("history"), day, settings))
+    return Output(
+        records={"servable.json": {"servable": not reasons, "reasons": reasons}},
+        metrics={"servable": float(not reasons)},
+        tags={"servable_reasons": "; ".join(reasons)},
+    )
 
 
-def faults(ctx: Context, entry: Entry, day: date) -> list[str]:
-    """Why a release cannot serve the day after `day`, in words; [] if it can. ServiceAbsent when
-    S3 does not answer: that says nothing about the release."""
+def tried_models(given: Given) -> dict[str, Stored]:
+    """The models of the release that is tried: what the day's results make of the one that it
+    started from."""
+    models = {kind: given.release(kind) for kind in KINDS if given.released(kind)}
+    if given.has("gate"):
+        verdict = given.result("gate").record("verdict.json")
+        made = {kind: given.result(stage) for kind, stage in served_by(verdict).items()}
+    else:
+        made = {kind: given.result(kind) for kind in KINDS if given.has(kind)}
+    return models | made
+
+
+def faults(given: Given, trial: Trial) -> list[str]:
+    """Why a release cannot serve the day after, in words; [] if it can. ServiceAbsent when S3 does
+    not answer: that says nothing about the release."""
     try:
-        users = table(ctx, model(ctx, entry, "u2q"), "u2q")["user_id"].unique()
+        users = trial.models["u2q"].table("u2q")["user_id"].unique()
     except ServiceAbsent:
         raise
     except AigqError as error:
         return [f"u2q: {error}"]
     if not len(users):
         return ["the u2q cache is empty"]
-    canaries = sorted(users)[:: max(1, len(users) // ctx.settings.servable.canaries)]
-    profiles = table(ctx, need(ctx, "market", day), "users")
-    history = read_behaviours(ctx, log_window(ctx, day), day)
-    shoppers = shoppers_at(ctx, canaries, profiles, history, day + timedelta(days=1))
+    canaries = sorted(users)[:: max(1, len(users) // trial.settings.canaries)]
+    profiles, behaviours = given.logs("today")["users"], history_of(given, "history")
+    moment, lines = trial.day + timedelta(days=1), trial.settings.history_lines
+    shoppers = shoppers_at(canaries, profiles, behaviours, moment, lines)
     checks: dict[str, Callable[[], Iterable[str]]] = {
-        "direct": lambda: _written(ctx, entry, day, shoppers),
-        "think": lambda: _reasoned(ctx, entry, shoppers),
-        "x2q": lambda: _index(table(ctx, model(ctx, entry, "x2q"), "x2q")),
-        "stack": lambda: _ranked(ctx, entry, day, canaries),
+        "direct": lambda: _written(trial, shoppers),
+        "think": lambda: _reasoned(trial, shoppers),
+        "x2q": lambda: _index(trial.models["x2q"].table("x2q")),
+        "stack": lambda: _ranked(trial, canaries),
     }
     found: list[str] = []
     for name, check in checks.items():
@@ -110,13 +120,14 @@ def _words(error: Exception) -> str:
     return line if isinstance(error, AigqError) else f"{type(error).__name__}: {line}"
 
 
-def _written(ctx: Context, entry: Entry, day: date, shoppers: list[Shopper]) -> Iterable[str]:
+def _written(trial: Trial, shoppers: list[Shopper]) -> Iterable[str]:
     """The policy writes for the canaries of the day what the cache holds for them: most of it, for
     another batch rounds differently."""
-    cached = table(ctx, model(ctx, entry, "u2q"), "u2q")
-    lists = cached[cached["day"] == day.isoformat()].groupby("user_id")["query"].agg(set)
-    today = [shopper for shopper in shoppers if shopper.user_id in lists.index]
-    generated = generate(ctx, model(ctx, entry, "direct"), today)
+    cached = trial.models["u2q"].table("u2q")
+    lists = cached[cached["day"] == trial.day.isoformat()].groupby("user_id")["query"].agg(set)
+    active = [shopper for shopper in shoppers if shopper.user_id in lists.index]
+    policy, settings = trial.models["direct"], trial.settings
+    generated = generate(policy, active, settings.list_length, settings.writing)
     for user, queries in generated.lists.items():
         if not queries:
             yield f"the policy writes nothing for {user}"
@@ -124,9 +135,11 @@ def _written(ctx: Context, entry: Entry, day: date, shoppers: list[Shopper]) -> 
             yield f"u2q of {user} is not what the policy writes"
 
 
-def _reasoned(ctx: Context, entry: Entry, shoppers: list[Shopper]) -> Iterable[str]:
-    known = [shopper for shopper in shoppers if shopper.lines][: ctx.settings.servable.reasoned]
-    for shopper, parsed in reason(ctx, model(ctx, entry, "think"), known):
+def _reasoned(trial: Trial, shoppers: list[Shopper]) -> Iterable[str]:
+    settings = trial.settings
+    known = [shopper for shopper in shoppers if shopper.lines][: settings.reasoned]
+    written = reason(trial.models["think"], known, settings.limits, settings.writing)
+    for shopper, parsed in written:
         if not parsed.valid:
             yield f"AIGQ-Think's answer for {shopper.user_id} is malformed: {parsed.reason}"
 
@@ -139,8 +152,9 @@ def _index(entries: pd.DataFrame) -> Iterable[str]:
         yield f"the x2q index holds {len(refused)} queries that may not be shown"
 
 
-def _ranked(ctx: Context, entry: Entry, day: date, users: list[str]) -> Iterable[str]:
-    stack = load_release_stack(ctx, entry, day + timedelta(days=1))
+def _ranked(trial: Trial, users: list[str]) -> Iterable[str]:
+    settings, moment = trial.settings, trial.day + timedelta(days=1)
+    stack = release_stack(trial.models, trial.logs, moment, settings.per_source, settings.own_brand)
     stack.rank(users[:1])  # what is built at first use is no user's latency
     seconds = []
     for user in users:
@@ -151,6 +165,31 @@ def _ranked(ctx: Context, entry: Entry, day: date, users: list[str]) -> Iterable
         if ranking.empty:
             yield f"the stack ranks nothing for {user}"
     median = float(np.median(seconds))
-    limit = ctx.settings.servable.max_seconds
-    if median > limit:
-        yield f"ranking takes {median:.2f} s of CPU a user, more than {limit:.2f} s"
+    if median > settings.max_seconds:
+        yield f"ranking takes {median:.2f} s of CPU a user, more than {settings.max_seconds:.2f} s"
+
+
+SERVABLE = Stage(
+    name="servable",
+    needs=("s3", "mlflow"),
+    reads=(
+        *(Result(stage) for stage in ("gate", "policy", "ctr", "recall", "u2q", "x2q")),
+        Result("item-texts"),
+        Result("think-policy", when=renews_think),
+        *(Release(kind) for kind in ("direct", "think", "ctr", "categories", "item-texts")),
+        Logs("history", BEHAVIOUR_TABLES, history),
+        Logs("today", ("users",), today),
+    ),
+    settings=lambda settings: ServableSettings(
+        **dict(settings.servable),
+        per_source=settings.recall.per_source,
+        list_length=settings.generation.list_length,
+        history_lines=settings.samples.history_lines,
+        own_brand=settings.ctr.own_brand,
+        limits=settings.think.limits,
+        writing=writing(settings),
+    ),
+    compute=compute,
+    final=lambda result: bool(result.metrics["servable"]),
+    timed=True,
+)

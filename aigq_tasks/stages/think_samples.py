@@ -1,27 +1,22 @@
 """Stage `think-samples`: the day's users as reasoned targets (paper 3.3, Eq 2 and 4; 3.4.2)."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from pydantic import Field
 
-from aigq_tasks.context.prompt import Shopper, profile_words
+from aigq_tasks.context.interests import ThinkLimits
+from aigq_tasks.context.prompt import Histories, Shopper, profile_words
+from aigq_tasks.pipeline.calendar import history
+from aigq_tasks.pipeline.given import Given
+from aigq_tasks.pipeline.reads import Logs, Release, today
+from aigq_tasks.pipeline.stage import Output, Slice, Stage
+from aigq_tasks.samples.engine import EngineName, Execute, engine
 from aigq_tasks.samples.holdout import held_out
-from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.reading import (
-    live_entry,
-    model,
-    need,
-    table,
-)
-from aigq_tasks.stages.runner import StageOutput
-from aigq_tasks.stages.samples import SamplesStage
-from aigq_tasks.stages.serving import classic_sources, classifier
-from aigq_tasks.storage.engine import Execute, engine
-from aigq_tasks.storage.ledger import Entry
-from aigq_tasks.storage.tables import to_parquet
+from aigq_tasks.samples.sessions import LOG_COLUMNS
+from aigq_tasks.serving.histories import BEHAVIOUR_TABLES, history_of
+from aigq_tasks.serving.stack import classic_sources, classifier
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -29,83 +24,87 @@ if TYPE_CHECKING:
     from aigq_tasks.teacher.teachers import Teacher
 
 
-@dataclass(frozen=True)
-class ThinkSamplesStage(SamplesStage):
-    """think-samples(D): prompt and reasoned target per user-day of D, held-out users left out."""
+class TeacherIdentity(Slice):
+    """All of an endpoint that changes its answers, or what they are said to cost. stand_in: there
+    is no endpoint."""
 
-    name: ClassVar[str] = "think-samples"
-
-    def config(self, ctx: Context) -> dict[str, Any]:
-        settings = ctx.settings
-        return {
-            "seed": settings.seed,
-            "threads": settings.policy.threads,
-            "history_days": settings.market.history_days,
-            "history_lines": settings.samples.history_lines,
-            "holdout": self._holdout(ctx),
-            "labels": settings.think.labels,
-            "generated": settings.think.generated,
-            "limits": settings.think.limits.model_dump(),
-            "teacher": settings.teacher.model_dump(include={"model", "seed", "max_tokens"}),
-            "stand_in": not settings.teacher.url,
-        }
-
-    def compute(self, ctx: Context, day: date) -> StageOutput:
-        from aigq_tasks.samples.think import judged_labels, think_samples
-
-        think, users = ctx.settings.think, table(ctx, need(ctx, "market", day), "users")
-        kept = held_out(users["user_id"], day, self._holdout(ctx), ctx.settings.seed)
-        teacher = make_teacher(ctx, live_entry(ctx, day))
-        with engine(ctx.settings.engine) as execute:
-            logs = _logs(ctx, day)
-            sessions = _sessions(logs, day, kept)
-            heads = execute(sessions)
-            shoppers = self._shoppers(ctx, day, heads, profile_words(users))
-            proposed = teacher.candidates(shoppers, think.generated)
-            labels = _labels(logs, sessions, heads, proposed, think.labels, execute)
-        judged = judged_labels(shoppers, labels, teacher)
-        samples = think_samples(heads, shoppers, judged, teacher, think.limits)
-        metrics: dict[str, float | str] = {
-            "sessions": float(len(heads)),
-            "samples": float(len(samples)),
-            "held_out_users": float(len(kept)),
-            **teacher.usage,
-        }
-        if len(samples):
-            metrics["labels_mean"] = round(float(samples["labels"].str.len().mean()), 4)
-            metrics["interests_mean"] = round(float(samples["triggers"].str.len().mean()), 4)
-        return StageOutput(
-            files={"samples.parquet": to_parquet(samples)},
-            metrics=metrics,
-            tags={"teacher": teacher.label},
-        )
-
-    def _shoppers(
-        self, ctx: Context, day: date, heads: pd.DataFrame, profiles: Mapping[str, str]
-    ) -> list[Shopper]:
-        """The sessions' users as known before their session begins."""
-        histories = self._histories(ctx, day)
-        limit = ctx.settings.samples.history_lines
-        return [
-            histories.shopper(user, profiles.get(user, ""), time.to_datetime64(), limit)
-            for user, time in zip(heads["user_id"], heads["time"], strict=True)
-        ]
+    model: str
+    seed: int
+    max_tokens: int
+    price_in: float
+    price_out: float
+    stand_in: bool
 
 
-def make_teacher(ctx: Context, entry: Entry) -> "Teacher":
+class ThinkSampleSettings(Slice):
+    """seed: of who is held out. policy_seed, threads: of torch, for the stand-in's encoder.
+    teacher: who answers, so that another one makes other samples. engine: both give the same
+    tables."""
+
+    seed: int
+    policy_seed: int
+    threads: int
+    labels: int
+    generated: int
+    history_lines: int
+    holdout: float
+    limits: ThinkLimits
+    teacher: TeacherIdentity
+    engine: EngineName = Field(exclude=True)
+
+
+def compute(given: Given, settings: ThinkSampleSettings, day: date) -> Output:
+    """Prompt and reasoned target per user-day, held-out users left out."""
+    from aigq_tasks.samples.think import judged_labels, think_samples
+
+    log = given.logs("today")
+    users = log["users"]
+    kept = held_out(users["user_id"], day, settings.holdout, settings.seed)
+    teacher = teacher_of(given, settings)
+    with engine(settings.engine) as execute:
+        tables = _tables(log)
+        sessions = _sessions(tables, day, kept)
+        heads = execute(sessions)
+        shoppers = _shoppers(given, heads, users, settings.history_lines)
+        proposed = teacher.candidates(shoppers, settings.generated)
+        labels = _labels(tables, sessions, heads, proposed, settings.labels, execute)
+    judged = judged_labels(shoppers, labels, teacher)
+    samples = think_samples(heads, shoppers, judged, teacher, settings.limits)
+    metrics: dict[str, float | str] = {
+        "sessions": float(len(heads)),
+        "samples": float(len(samples)),
+        "held_out_users": float(len(kept)),
+        **teacher.usage,
+    }
+    if len(samples):
+        metrics["labels_mean"] = round(float(samples["labels"].str.len().mean()), 4)
+        metrics["interests_mean"] = round(float(samples["triggers"].str.len().mean()), 4)
+    return Output(tables={"samples": samples}, metrics=metrics, tags={"teacher": teacher.label})
+
+
+def _shoppers(given: Given, heads: pd.DataFrame, users: pd.DataFrame, lines: int) -> list[Shopper]:
+    """The sessions' users as known before their session begins."""
+    histories, profiles = Histories.of(history_of(given, "history")), profile_words(users)
+    return [
+        histories.shopper(user, profiles.get(user, ""), time.to_datetime64(), lines)
+        for user, time in zip(heads["user_id"], heads["time"], strict=True)
+    ]
+
+
+def teacher_of(given: Given, settings: ThinkSampleSettings) -> "Teacher":
     """The language model that the settings name, else the stand-in, from the release's co-click
     table and classifier and the sentence encoder."""
-    from aigq_tasks.teacher.endpoint import Endpoint
     from aigq_tasks.teacher.teachers import LlmTeacher, StandIn
 
-    if ctx.settings.teacher.url:
-        return LlmTeacher(Endpoint(ctx.settings.teacher, ctx.store))
+    if given.teacher:
+        return LlmTeacher(given.teacher)
     from aigq_tasks.evaluation.encoder import SentenceEncoder
     from aigq_tasks.policy.backbone import make_deterministic
 
-    make_deterministic(ctx.settings.policy.seed, ctx.settings.policy.threads)
-    coclick: Any = classic_sources(ctx, model(ctx, entry, "recall"))["coclick"]
-    return StandIn(_shares(coclick.neighbours), SentenceEncoder(), classifier(ctx, entry).classify)
+    make_deterministic(settings.policy_seed, settings.threads)
+    coclick: Any = classic_sources(given.release("recall"))["coclick"]
+    classify = classifier(given.release("categories")).classify
+    return StandIn(_shares(coclick.neighbours), SentenceEncoder(), classify)
 
 
 def _shares(ties: pd.DataFrame) -> dict[str, dict[str, float]]:
@@ -119,13 +118,10 @@ def _shares(ties: pd.DataFrame) -> dict[str, dict[str, float]]:
     return shares
 
 
-def _logs(ctx: Context, day: date) -> "dict[str, ir.Table]":
+def _tables(log: dict[str, pd.DataFrame]) -> "dict[str, ir.Table]":
     import ibis
 
-    from aigq_tasks.samples.sessions import LOG_COLUMNS
-
-    market = need(ctx, "market", day)
-    return {name: ibis.memtable(table(ctx, market, name)[own]) for name, own in LOG_COLUMNS.items()}
+    return {name: ibis.memtable(log[name][columns]) for name, columns in LOG_COLUMNS.items()}
 
 
 def _sessions(logs: "dict[str, ir.Table]", day: date, held: set[str]) -> "ir.Table":
@@ -168,3 +164,34 @@ def _labels(
     found = label_lists(candidates, size, execute)
     none = pd.DataFrame({"query": [], "tier": []})
     return [found.get(session, none) for session in heads["session_id"]]
+
+
+THINK_SAMPLES = Stage(
+    name="think-samples",
+    needs=("s3", "mlflow"),
+    reads=(
+        Logs("history", BEHAVIOUR_TABLES, history),
+        Logs("today", ("users", *LOG_COLUMNS), today),
+        *(Release(kind) for kind in ("item-texts", "recall", "categories")),
+    ),
+    settings=lambda settings: ThinkSampleSettings(
+        seed=settings.seed,
+        policy_seed=settings.policy.seed,
+        threads=settings.threads,
+        labels=settings.think.labels,
+        generated=settings.think.generated,
+        history_lines=settings.samples.history_lines,
+        holdout=settings.samples.holdout,
+        limits=settings.think.limits,
+        teacher=TeacherIdentity(
+            model=settings.teacher.model,
+            seed=settings.teacher.seed,
+            max_tokens=settings.teacher.max_tokens,
+            price_in=settings.teacher.price_in,
+            price_out=settings.teacher.price_out,
+            stand_in=not settings.teacher.url,
+        ),
+        engine=settings.engine,
+    ),
+    compute=compute,
+)

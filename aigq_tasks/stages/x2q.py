@@ -1,101 +1,101 @@
 """Stage `x2q`: reason over the day's users, and index what leads to what (paper 4.2, Eq 19)."""
 
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
+from pydantic import Field
 
+from aigq_tasks.context.interests import ThinkLimits
 from aigq_tasks.context.queries import is_allowed
-from aigq_tasks.recall.x2q_source import RECENT, X2qSource
-from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.generation import generation_config, reason, shoppers_at
-from aigq_tasks.stages.reading import (
-    live_entry,
-    log_window,
-    model,
-    need,
-    read_behaviours,
-    read_logs,
-    release_digest,
-    table,
-    window_digest,
-)
-from aigq_tasks.stages.runner import StageOutput
-from aigq_tasks.stages.serving import ctr_scorer
-from aigq_tasks.storage.engine import engine
-from aigq_tasks.storage.manifests import Manifest
-from aigq_tasks.storage.tables import to_parquet
+from aigq_tasks.pipeline.calendar import history, views
+from aigq_tasks.pipeline.given import Given
+from aigq_tasks.pipeline.reads import Logs, Release, Result, today
+from aigq_tasks.pipeline.stage import Output, Slice, Stage
+from aigq_tasks.recall.config import X2qConfig
+from aigq_tasks.recall.x2q import RECENT, X2qSource
+from aigq_tasks.samples.engine import EngineName, engine
+from aigq_tasks.serving.histories import BEHAVIOUR_TABLES, history_of, shoppers_at
+from aigq_tasks.serving.lists import Writing, reason, writing
+from aigq_tasks.serving.stack import classifier, click_scorer
 
 if TYPE_CHECKING:
     from aigq_tasks.context.prompt import Shopper
     from aigq_tasks.policy.think import ParsedThink
+    from aigq_tasks.recall.stack import Scorer
 
     Reasoned = list[tuple[Shopper, ParsedThink]]
 
-VIEW_DAYS = 14  # page views that count for a query's effect
+
+class IndexSettings(Slice):
+    """What becomes of the reasoning. engine: both give the same tables."""
+
+    x2q: X2qConfig
+    own_brand: tuple[str, ...]
+    engine: EngineName = Field(exclude=True)
 
 
-class X2qStage:
+class X2qSettings(IndexSettings):
+    """What is reasoned, and from how much history."""
+
+    history_lines: int
+    limits: ThinkLimits
+    writing: Writing
+
+
+def compute(given: Given, settings: X2qSettings, day: date) -> Output:
     """trigger → queries, from what AIGQ-Think writes for who was active on the day, at its end,
     and wrote for others in the days before."""
-
-    name = "x2q"
-    needs: tuple[str, ...] = ("s3", "mlflow")
-
-    def inputs(self, ctx: Context, day: date) -> dict[str, str]:
-        return {
-            "think": self.think(ctx, day).digest,
-            "ctr": self.click(ctx, day).digest,
-            "release": release_digest(live_entry(ctx, day)),
-            "logs": window_digest(log_window(ctx, day)),
-        }
-
-    def config(self, ctx: Context) -> dict[str, Any]:
-        return generation_config(ctx) | {
-            "limits": ctx.settings.think.limits.model_dump(),
-            **ctx.settings.x2q.model_dump(),
-        }
-
-    def think(self, ctx: Context, day: date) -> Manifest:
-        """The reasoning model: that of the release which served the day."""
-        return model(ctx, live_entry(ctx, day), "think")
-
-    def click(self, ctx: Context, day: date) -> Manifest:
-        """The click model that predicts for the queries: the day's."""
-        return need(ctx, "ctr", day)
-
-    def compute(self, ctx: Context, day: date) -> StageOutput:
-        users = table(ctx, need(ctx, "market", day), "users")
-        history = read_behaviours(ctx, log_window(ctx, day), day)
-        active = history.loc[history["time"] >= pd.Timestamp(day), "user_id"].unique()
-        shoppers = shoppers_at(ctx, active, users, history, day + timedelta(days=1))
-        reasoned = reason(ctx, self.think(ctx, day), shoppers)
-        parent = live_entry(ctx, day)
-        old = model(ctx, parent, "x2q") if "x2q" in parent.models else None
-        ties = ties_of(reasoned).assign(day=day.isoformat())
-        if old:
-            ties = merge_ties(table(ctx, old, "ties"), ties, day, ctx.settings.x2q.days)
-        entries = index_of(ctx, day, ties, self.click(ctx, day))
-        metrics = _metrics(entries, reasoned)
-        if old:
-            before = table(ctx, old, "x2q")
-            metrics |= of_yesterday(before, entries, users["user_id"], history, day)
-        output = {"x2q.parquet": to_parquet(entries), "ties.parquet": to_parquet(ties)}
-        return StageOutput(files=output, metrics=metrics)
+    users, behaviours = given.logs("today")["users"], history_of(given, "history")
+    active = behaviours.loc[behaviours["time"] >= pd.Timestamp(day), "user_id"].unique()
+    moment, lines = day + timedelta(days=1), settings.history_lines
+    shoppers = shoppers_at(active, users, behaviours, moment, lines)
+    reasoned = reason(given.release("think"), shoppers, settings.limits, settings.writing)
+    ties = ties_of(reasoned).assign(day=day.isoformat())
+    if given.released("x2q"):
+        ties = merge_ties(given.release("x2q").table("ties"), ties, day, settings.x2q.days)
+    entries = index_of(given, settings, day, ties, behaviours)
+    metrics = _metrics(entries, reasoned)
+    if given.released("x2q"):
+        before = given.release("x2q").table("x2q")
+        metrics |= of_yesterday(before, entries, users["user_id"], behaviours, day)
+    return Output(tables={"x2q": entries, "ties": ties}, metrics=metrics)
 
 
-def index_of(ctx: Context, day: date, ties: pd.DataFrame, click: Manifest) -> pd.DataFrame:
+def compute_rescored(given: Given, settings: IndexSettings, day: date) -> Output:
+    """The release's index scored by another click model: what was reasoned stays."""
+    ties = given.release("x2q").table("ties")
+    entries = index_of(given, settings, day, ties, history_of(given, "history"))
+    return Output(
+        tables={"x2q": entries, "ties": ties},
+        metrics={
+            "triggers": float(entries["trigger"].nunique()),
+            "entries": float(len(entries)),
+        },
+    )
+
+
+def index_of(
+    given: Given, settings: IndexSettings, day: date, ties: pd.DataFrame, behaviours: pd.DataFrame
+) -> pd.DataFrame:
     """trigger, rank, query, score at the end of `day`, from ties (the columns of `ties_of`, and
-    day) and the click model of a `ctr` result."""
+    day) and the click model."""
     import ibis
 
     from aigq_tasks.recall.x2q import x2q_entries
 
-    scorer = ctr_scorer(ctx, live_entry(ctx, day), click, day + timedelta(days=1))
-    signals = _signals(ctx, day, ties, scorer)
-    with engine(ctx.settings.engine) as execute:
+    scorer = click_scorer(
+        given.result("ctr"),
+        classifier(given.release("categories")),
+        given.logs("history"),
+        behaviours,
+        day + timedelta(days=1),
+        settings.own_brand,
+    )
+    signals = _signals(given, ties, scorer)
+    with engine(settings.engine) as execute:
         tied = ibis.memtable(ties.drop(columns="day"))
-        entries: pd.DataFrame = execute(x2q_entries(tied, ibis.memtable(signals), ctx.settings.x2q))
+        entries: pd.DataFrame = execute(x2q_entries(tied, ibis.memtable(signals), settings.x2q))
     return entries
 
 
@@ -137,15 +137,14 @@ def merge_ties(old: pd.DataFrame, fresh: pd.DataFrame, day: date, days: int) -> 
     return pd.concat([kept, fresh]).sort_values(order, ignore_index=True)
 
 
-def _signals(ctx: Context, day: date, ties: pd.DataFrame, scorer: Any) -> pd.DataFrame:
+def _signals(given: Given, ties: pd.DataFrame, scorer: "Scorer") -> pd.DataFrame:
     """query, views, ctr: page views of the last days, and the mean click probability that the
-    day's model predicts for the users whose reasoning led to the query."""
+    click model predicts for the users whose reasoning led to the query."""
     pairs = ties[["user_id", "query"]].drop_duplicates().sort_values(["user_id", "query"])
     predicted = pairs.assign(ctr=scorer(pairs["user_id"].tolist(), pairs["query"].tolist()))
-    window = log_window(ctx, day, VIEW_DAYS)
-    views = read_logs(ctx, window, ("hint_impressions",))["hint_impressions"]["query"]
+    viewed = given.logs("views")["hint_impressions"]["query"]
     signals = predicted.groupby("query", as_index=False)["ctr"].mean()
-    counted = signals["query"].map(views.value_counts()).fillna(0).astype("int64")
+    counted = signals["query"].map(viewed.value_counts()).fillna(0).astype("int64")
     known: pd.DataFrame = signals.assign(views=counted)[["query", "views", "ctr"]]
     return known
 
@@ -162,3 +161,42 @@ def _metrics(entries: pd.DataFrame, reasoned: "Reasoned") -> dict[str, float | s
         "depth_mean": round(len(entries) / max(1, len(triggers)), 4),
         "coverage": round(sum(not triggers.isdisjoint(own) for own in latest) / users, 6),
     }
+
+
+_INDEXED = (
+    Result("ctr"),
+    Release("categories"),
+    Release("item-texts"),
+    Logs("history", BEHAVIOUR_TABLES, history),
+    Logs("views", ("hint_impressions",), views),
+)
+
+X2Q = Stage(
+    name="x2q",
+    needs=("s3", "mlflow"),
+    reads=(
+        Release("think"),
+        Release("x2q", optional=True),
+        *_INDEXED,
+        Logs("today", ("users",), today),
+    ),
+    settings=lambda settings: X2qSettings(
+        x2q=settings.x2q,
+        own_brand=settings.ctr.own_brand,
+        engine=settings.engine,
+        history_lines=settings.samples.history_lines,
+        limits=settings.think.limits,
+        writing=writing(settings),
+    ),
+    compute=compute,
+)
+
+RESCORED_X2Q = Stage(
+    name="rescored-x2q",
+    needs=("s3", "mlflow"),
+    reads=(Release("x2q"), *_INDEXED),
+    settings=lambda settings: IndexSettings(
+        x2q=settings.x2q, own_brand=settings.ctr.own_brand, engine=settings.engine
+    ),
+    compute=compute_rescored,
+)

@@ -10,3 +10,14 @@ def to_json(value: Any) -> bytes:
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
     return text.encode()
+
+
+def leaves(value: Any, path: str = "") -> dict[str, Any]:
+    """Nested settings by dotted names: {"sft": {"epochs": 2}} -> {"sft.epochs": 2}."""
+    if not isinstance(value, dict):
+        return {path: value}
+    return {
+        name: leaf
+        for key, inner in value.items()
+        for name, leaf in leaves(inner, f"{path}.{key}" if path else str(key)).items()
+    }

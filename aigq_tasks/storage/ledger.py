@@ -73,8 +73,14 @@ class Entry:
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of the entry's bytes: what a stage that reads it records as input."""
+        """SHA-256 (hex) of the entry's bytes."""
         return sha256(self.to_bytes())
+
+    @property
+    def served(self) -> str:
+        """The models that it serves, as 16 hex digits. Who published them, why and under which
+        number is not in it: what is made from a release does not depend on that."""
+        return sha256(to_json(self.models))[:16]
 
 
 def live_on(entries: Iterable[Entry], day: date) -> Entry | None:

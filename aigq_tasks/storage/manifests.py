@@ -21,7 +21,7 @@ REMEDY = "restore it from a backup, or delete it and run the stage of that day a
 
 
 @dataclass(frozen=True)
-class Output:
+class Blob:
     """One file of a stage: SHA-256 (hex) and size in bytes of the blob that holds it."""
 
     digest: str
@@ -43,7 +43,7 @@ class Manifest:
     inputs: dict[str, str] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     version: str = ""
-    outputs: dict[str, Output] = field(default_factory=dict)
+    outputs: dict[str, Blob] = field(default_factory=dict)
     metrics: dict[str, float | str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -63,7 +63,7 @@ class Manifest:
         """The inverse of to_bytes."""
         fields = json.loads(data)
         fields["day"] = date.fromisoformat(fields["day"])
-        fields["outputs"] = {name: Output(**out) for name, out in fields["outputs"].items()}
+        fields["outputs"] = {name: Blob(**out) for name, out in fields["outputs"].items()}
         return cls(**fields)
 
     @property

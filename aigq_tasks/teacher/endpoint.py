@@ -10,36 +10,20 @@ import json
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ValidationError
 from rich.progress import Progress
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.storage.canonical import to_json
-from aigq_tasks.storage.objects import ObjectStore, sha256
+from aigq_tasks.storage.objects import sha256
+from aigq_tasks.teacher.config import EndpointConfig
 
 MALFORMED_TRIES = 3  # times that a question is asked whose answers do not fit the schema
 FOLDER = "llm/"
 
 Answer = TypeVar("Answer", bound=BaseModel)
-
-
-class EndpointConfig(BaseModel):
-    """Where the server is and how hard it is pressed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    url: str = Field("", description="base URL up to /v1; empty = the built-in stand-in answers")
-    model: str = ""
-    key: SecretStr = Field(SecretStr("none"), description="API key, from the environment only")
-    concurrency: int = Field(8, ge=1, description="questions under way at once")
-    timeout: float = Field(120.0, description="seconds that one answer may take")
-    retries: int = Field(4, description="tries again after 408, 409, 429, 5xx or no connection")
-    seed: int = 17
-    max_tokens: int = Field(1024, description="of one answer")
-    price_in: float = Field(0.0, description="currency units per million prompt tokens")
-    price_out: float = Field(0.0, description="currency units per million answer tokens")
 
 
 @dataclass(frozen=True)
@@ -72,12 +56,24 @@ class _MalformedError(Exception):
     """The server's answer does not fit the schema."""
 
 
+class AnswerStore(Protocol):
+    """Where answers are kept for good: an `ObjectStore` is one. Used by several threads at once."""
+
+    def get(self, key: str) -> bytes | None:
+        """What is stored under the key; None for nothing."""
+        ...
+
+    def put_once(self, key: str, data: bytes) -> bool:
+        """Store unless something is there; False: another's bytes hold."""
+        ...
+
+
 @dataclass(frozen=True)
 class Endpoint:
-    """A server and the store that keeps its answers."""
+    """A server and the store that keeps its answers: what a stage is handed to ask with."""
 
     config: EndpointConfig
-    store: ObjectStore
+    store: AnswerStore
 
     def ask(self, questions: Sequence[Question], kind: type[Answer]) -> Answered[Answer]:
         """Answers that fit the pydantic model `kind`, whose JSON schema the server is given.

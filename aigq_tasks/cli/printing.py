@@ -1,0 +1,118 @@
+"""What the commands print: rows of `aigq_tasks.reports` as tables, verdicts as sentences."""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from aigq_tasks.pipeline.runner import preflight
+from aigq_tasks.reports import days, hints, ledger
+from aigq_tasks.reports.verdicts import VerdictReport
+
+if TYPE_CHECKING:
+    from aigq_tasks.pipeline.context import Context
+    from aigq_tasks.releases.plan import PlannedStep
+
+Rows = Sequence[dict[str, str]]
+LOG_WIDTH = 100  # a task's log has no terminal to ask
+WIDE = 140
+
+
+def as_table(rows: Rows, **look: Any) -> Table:
+    """Rows as a table. Their text is data, and never read as markup. look: of rich's Table."""
+    shown = Table(*(rows[0] if rows else ()), **look)
+    for row in rows:
+        shown.add_row(*(Text(value) for value in row.values()))
+    return shown
+
+
+def print_report(ctx: "Context", out: Path | None = None) -> None:
+    """The table of days and, with `out`, a file with the arms' intervals too."""
+    preflight(("s3",), ctx)
+    rows = days.report_rows(ctx)
+    Console(width=130).print(as_table(rows, title=days.title(ctx), box=None))
+    if out is not None:
+        out.write_text(days.report(ctx))
+        print(f"report written to {out}")
+
+
+def print_hints(ctx: "Context", user: str, day: date | None) -> None:
+    """The release and the user's cached list as soon as they are read, then the ranking."""
+    preflight(("s3", "valkey"), ctx)
+    entry = hints.serving_entry(ctx, day)
+    served = day or entry.day + timedelta(days=1)
+    console = Console(width=LOG_WIDTH)
+    heading = f"{user} on {served} · release {entry.number} ({entry.day}, {entry.verdict})"
+    console.print(Text(heading))
+    if "u2q" in entry.models:
+        wrote = ", ".join(hints.cached_list(ctx, entry, user)[: hints.SHOWN]) or "-"
+        console.print(Text(f"AIGQ-Direct wrote: {wrote}"), soft_wrap=True)
+    with console.status("ranking all sources"):
+        ranked = hints.ranking_rows(ctx, entry, user, served)
+    console.print(as_table(ranked, box=None))
+
+
+def print_lookup(ctx: "Context", triggers: list[str], day: date | None) -> None:
+    """What the release's index holds for each trigger."""
+    preflight(("s3", "valkey"), ctx)
+    entry = hints.serving_entry(ctx, day)
+    rows = hints.lookup_rows(ctx, entry, triggers)
+    console = Console(width=LOG_WIDTH)
+    console.print(f"release {entry.number} ({entry.day}, {entry.verdict})")
+    console.print(as_table(rows, box=None))
+
+
+def print_releases(ctx: "Context") -> None:
+    """The ledger and the shelf."""
+    preflight(("s3",), ctx)
+    Console(width=WIDE).print(as_table(ledger.ledger_rows(ctx)))
+
+
+def print_release(ctx: "Context", number: int) -> None:
+    """All that a release was made of."""
+    preflight(("s3",), ctx)
+    entry = ctx.ledger.entry(number)
+    console = Console(width=WIDE)
+    console.print(f"release {number}")
+    console.print(as_table(ledger.fact_rows(entry), show_header=False, box=None))
+    console.print(as_table(ledger.model_rows(ctx, entry), title="models"))
+    console.print(as_table(ledger.stage_rows(ctx, entry), title="what the day ran"))
+
+
+def print_difference(ctx: "Context", old: int, new: int) -> None:
+    """What changed from release `old` to release `new`."""
+    preflight(("s3",), ctx)
+    Console(width=WIDE).print(as_table(ledger.difference_rows(ctx, old, new)))
+
+
+def print_plan(steps: Sequence["PlannedStep"]) -> None:
+    """The steps that would run; the others are counted."""
+    due = [step for step in steps if step.why and not step.blocked]
+    console = Console(width=WIDE)
+    if due:
+        rows = [
+            {"day": step.day.isoformat(), "stage": step.stage, "runs because": step.why}
+            for step in due
+        ]
+        console.print(as_table(rows, box=None))
+    up_to_date = sum(not step.why for step in steps)
+    console.print(f"{len(due)} to run, {up_to_date} up to date")
+    for step in steps:
+        if step.blocked:
+            console.print(Text(f"it would stop at {step.stage} of {step.day}: {step.why}"))
+
+
+def print_verdicts(verdicts: Sequence[VerdictReport]) -> str:
+    """Every figure with its bound, then the reasons. Returns them without the figures."""
+    console = Console(width=LOG_WIDTH)
+    for verdict in verdicts:
+        console.print(Text(verdict.title))
+        if verdict.checks:
+            console.print(as_table(verdict.checks))
+        for reason in verdict.reasons:
+            console.print(Text(f"- {reason}"))
+    return "\n".join(verdict.words for verdict in verdicts)

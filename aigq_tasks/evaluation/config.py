@@ -1,0 +1,24 @@
+"""What can be turned in the gate."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class GateLimits(BaseModel):
+    """Bounds of the verdict on a challenger. Shares are absolute: 0.01 is one point of Query HR."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    margin: float = Field(0.0, description="how far below 0 the CI of the HR difference may lie")
+    max_drop: float = Field(
+        0.06, description="reject when mean HR@30 falls by more than this, however wide the CI"
+    )
+    min_valid_rate: float = Field(0.95, description="floor of the share of valid lists")
+    min_diversity: float = Field(0.8, description="share of the champion's unique categories")
+    min_user_days: int = Field(30, description="fewer prove nothing in either direction")
+    min_effective: float = Field(
+        200.0, description="off-policy: hints that the log must be worth for an estimate"
+    )
+    max_click_loss: float = Field(
+        0.05, description="off-policy: share of production's clicks that must not be lost"
+    )
+    resamples: int = Field(2000, ge=100, description="bootstrap resamples behind each interval")

@@ -1,0 +1,51 @@
+"""What can be turned in recall: exposure, the two-tower model, x2q. Nothing heavy is imported."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SLOTS = 3  # hints of a page
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Exposure(_Config):
+    """How a ranking becomes three hints: two exploit, one explores."""
+
+    top_n: int = Field(
+        12, ge=SLOTS, description="ranks that the exploit slots draw from: no slot is left without"
+    )
+    temperature: float = Field(
+        0.08, gt=0, description="of their softmax over rank scores, in units of those"
+    )
+
+
+class EbrConfig(_Config):
+    """Sizes and schedule of the two towers. The defaults allow at most 1 M parameters."""
+
+    dim: int = 64
+    hidden: int = 64
+    max_contents: int = 6500
+    max_queries: int = 6500
+    max_tokens: int = 2000
+    max_events: int = Field(96, description="most recent behaviours that make a user state")
+    epochs: int = Field(6, description="passes of the first training")
+    learning_rate: float = 0.004
+    update_days: int = Field(
+        28,
+        description="days of searches that a continued training sees, so each one again on "
+        "so many days: hence its small steps",
+    )
+    update_epochs: int = 1
+    update_learning_rate: float = 0.0003
+    states_per_batch: int = 256
+    weight_decay: float = 0.3
+
+
+class X2qConfig(_Config):
+    """Weights of Eq 19, and what goes into the index."""
+
+    gamma: float = Field(0.7, ge=0, le=1, description="γ: weight of relevance against effect")
+    depth: int = Field(30, ge=1, description="queries kept per trigger")
+    days: int = Field(7, ge=1, description="days that what was reasoned for a user counts")
+    prior: float = Field(2.0, ge=0, description="users that a tie is shrunk by; views likewise")

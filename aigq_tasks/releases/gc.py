@@ -1,0 +1,135 @@
+"""`aigq gc`: remove what no kept release needs, neither to serve nor to go on from.
+
+Kept are the releases of the last days, with all that they were made of: the manifests that their
+entries name, the manifests that those read, the outputs of all of them, and the logs of the
+history window. What leads from each day to the one before is not followed, or all there ever was
+would stay: the models of the release that a day started from, and what a log was made of. Kept too
+are the newest results of the last days, released or not. The ledger and the shelf stay whole: they
+are small, and say what was.
+"""
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+
+from rich.progress import track
+
+from aigq_tasks.errors import AigqError
+from aigq_tasks.pipeline.context import Context
+from aigq_tasks.pipeline.reads import LOGS, OF_RELEASE
+from aigq_tasks.pipeline.runner import preflight
+from aigq_tasks.storage.crash import crash_point
+from aigq_tasks.storage.ledger import Entry, live_on
+from aigq_tasks.storage.manifests import Manifest
+from aigq_tasks.storage.objects import blob_key
+
+
+@dataclass(frozen=True)
+class Collected:
+    """How much went, or would go, and how much is kept."""
+
+    objects: int
+    kept_results: int
+    kept_releases: int
+
+
+def collect(ctx: Context, days: int, grace_hours: float, dry: bool) -> Collected:
+    """Delete what is not kept: all manifests before the first object, so that none ever points at
+    nothing, also when the collection is killed.
+
+    What is younger than `grace_hours` stays: a stage that runs now stores its outputs before its
+    manifest, and a young manifest may share objects with old ones. With `dry` nothing is deleted.
+    AigqError without a release: nothing is known to be kept then.
+    """
+    preflight(("s3",), ctx)
+    if ctx.ledger.current() is None:
+        raise AigqError("nothing is released yet, so nothing is known to be kept")
+    known = {key: ctx.manifests.read(key) for key in ctx.store.list("manifests/")}
+    by_digest = {manifest.digest: manifest for manifest in known.values()}
+    entries = [*ctx.ledger.entries(), *ctx.ledger.shelf()]
+    kept = needed(by_digest, entries, days, ctx.settings.history_days)
+    unkept = [key for key, manifest in known.items() if manifest.digest not in kept]
+    manifests = _older(ctx, unkept, grace_hours)
+    young = {known[key].digest for key in set(unkept) - set(manifests)}
+    kept = closure(by_digest, kept | young)
+    manifests = [key for key in manifests if known[key].digest not in kept]
+    bodies = {entry.digest for entry in entries}  # what their readers check them against
+    wanted = {blob_key(digest) for digest in objects_of(by_digest, kept) | bodies}
+    listed = [key for key in ctx.store.list("objects/") if key not in wanted]
+    objects = _older(ctx, listed, grace_hours)
+    if not dry:
+        _remove(ctx, manifests, "manifest")
+        crash_point("gc-manifests")
+        _remove(ctx, objects, "object")
+    return Collected(len(manifests) + len(objects), len(kept), len(entries))
+
+
+def _older(ctx: Context, keys: list[str], hours: float) -> list[str]:
+    return [key for key in keys if ctx.store.age_hours(key) >= hours]
+
+
+def _remove(ctx: Context, keys: list[str], kind: str) -> None:
+    def remove(key: str) -> None:
+        ctx.store.delete(key)
+        crash_point(f"gc-{kind}")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(track(pool.map(remove, keys), f"removing {kind}s", total=len(keys)))
+
+
+def needed(
+    manifests: Mapping[str, Manifest], entries: Iterable[Entry], days: int, history_days: int
+) -> set[str]:
+    """Digests of the manifests to keep.
+
+    manifests: all of them, by digest. entries: of ledger and shelf. days: those of the newest
+    entry's last `days` days are kept, and the one that served when they began.
+    """
+    entries = list(entries)
+    first = max(entry.day for entry in entries) - timedelta(days=days - 1)
+    served = live_on([entry for entry in entries if entry.number > 0], first)
+    kept = [entry for entry in entries if entry.day >= first] + ([served] if served else [])
+    oldest_log = min(entry.day for entry in kept) - timedelta(days=history_days)
+    wanted = {digest for entry in kept for digest in _named(entry)}
+    heads: dict[tuple[str, str], Manifest] = {}
+    for manifest in manifests.values():
+        place = (manifest.stage, manifest.day.isoformat())
+        if place not in heads or manifest.revision > heads[place].revision:
+            heads[place] = manifest
+    for manifest in heads.values():
+        if manifest.day >= (oldest_log if manifest.stage == LOGS else first):
+            wanted.add(manifest.digest)
+    return closure(manifests, wanted)
+
+
+def _named(entry: Entry) -> set[str]:
+    return {*entry.manifests.values(), *entry.models.values()}
+
+
+def closure(manifests: Mapping[str, Manifest], wanted: Iterable[str]) -> set[str]:
+    """The wanted manifests and all that they were made of, as far as there is a manifest of it and
+    it does not lead to the day before."""
+    found: set[str] = set()
+    ahead = [digest for digest in wanted if digest in manifests]
+    while ahead:
+        digest = ahead.pop()
+        if digest not in found:
+            found.add(digest)
+            ahead += [one for one in _made_of(manifests[digest]) if one in manifests]
+    return found
+
+
+def _made_of(manifest: Manifest) -> Iterable[str]:
+    if manifest.stage == LOGS:
+        return []
+    return [own for key, own in manifest.inputs.items() if not key.startswith(OF_RELEASE)]
+
+
+def objects_of(manifests: Mapping[str, Manifest], kept: Iterable[str]) -> set[str]:
+    """Digests of the objects that the kept manifests need: their own bodies and their outputs."""
+    return {
+        digest
+        for own in kept
+        for digest in (own, *(output.digest for output in manifests[own].outputs.values()))
+    }

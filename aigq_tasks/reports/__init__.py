@@ -1,0 +1,12 @@
+"""What people look at, as rows of text: the command line prints them, a page or an API may.
+
+    days      the table of released days, and the arms over all of them
+    ledger    the ledger and its shelf, one release, the difference of two
+    hints     what a release shows a user, and what a trigger leads to
+    verdicts  the verdicts of a day in words
+    baselines the days before the loop: their log, and how far the classic sources get
+
+Nothing here prints, decides or stores. May import releases, stages, serving, pipeline, evaluation
+and what lies below them; never research, services or cli. A row is column -> text, and all rows of
+a table have the same columns.
+"""

@@ -1,0 +1,78 @@
+"""What a release shows a user, and what a trigger leads to in it."""
+
+from collections.abc import Sequence
+from datetime import date
+
+from aigq_tasks.context.queries import normalize
+from aigq_tasks.errors import AigqError
+from aigq_tasks.pipeline.calendar import before
+from aigq_tasks.pipeline.context import Context
+from aigq_tasks.pipeline.reading import logs_of, model, stored
+from aigq_tasks.serving.histories import BEHAVIOUR_TABLES
+from aigq_tasks.serving.indexes import U2Q, X2Q, connect, get_u2q, lookup_x2q, version_of
+from aigq_tasks.serving.stack import STACK_KINDS, release_stack
+from aigq_tasks.storage.ledger import Entry
+
+SHOWN = 10  # of a ranking, and of what a trigger leads to
+
+
+def serving_entry(ctx: Context, day: date | None) -> Entry:
+    """The release that serves `day`, or the newest. AigqError before the first."""
+    entry = ctx.ledger.current() if day is None else ctx.ledger.live_on(day)
+    if entry is None:
+        raise AigqError("nothing is released yet: run 'aigq demo'")
+    return entry
+
+
+def cached_list(ctx: Context, entry: Entry, user: str) -> list[str]:
+    """The user's u2q list, best first, from Valkey, as serving reads it; [] without one."""
+    with connect(ctx.settings.valkey.url) as client:
+        cached = get_u2q(client, version_of(entry.models[U2Q]), user)
+    return [query for query, _ in cached.queries] if cached else []
+
+
+def ranking_rows(ctx: Context, entry: Entry, user: str, day: date) -> list[dict[str, str]]:
+    """What all sources of the release together show the user on `day`: the first SHOWN hints.
+    The models are loaded for it, which takes seconds."""
+    settings = ctx.settings
+    stack = release_stack(
+        {
+            kind: stored(ctx, model(ctx, entry, kind))
+            for kind in STACK_KINDS
+            if kind in entry.models
+        },
+        logs_of(ctx, before(ctx.moment(day)), BEHAVIOUR_TABLES),
+        day,
+        settings.recall.per_source,
+        settings.ctr.own_brand,
+    )
+    return [
+        {
+            "rank": str(hint.rank),
+            "query": str(hint.query),
+            "source": str(hint.source),
+            "score": f"{hint.rank_score:.4f}",
+        }
+        for hint in stack.rank([user]).head(SHOWN).itertuples(index=False)
+    ]
+
+
+def lookup_rows(ctx: Context, entry: Entry, triggers: Sequence[str]) -> list[dict[str, str]]:
+    """What the release's x2q index holds for each trigger, as serving reads it: the first SHOWN
+    queries of each. AigqError for a release without one."""
+    if X2Q not in entry.models:
+        raise AigqError(f"release {entry.number} ({entry.day}) has no x2q index")
+    asked = [normalize(trigger) for trigger in triggers]
+    with connect(ctx.settings.valkey.url) as client:
+        found = lookup_x2q(client, version_of(entry.models[X2Q]), asked)
+    rows = []
+    for trigger, queries in found.items():
+        for rank, (query, score) in enumerate(queries[:SHOWN], 1):
+            rows.append(_led(trigger, str(rank), query, f"{score:.4f}"))
+        if not queries:
+            rows.append(_led(trigger, "-", "not a trigger of this release", "-"))
+    return rows
+
+
+def _led(trigger: str, rank: str, query: str, score: str) -> dict[str, str]:
+    return {"trigger": trigger, "rank": rank, "query": query, "score": score}

@@ -1,0 +1,170 @@
+"""`aigq ablation`: what each part of the samples is worth, for AIGQ-Direct and AIGQ-Think.
+
+Every variant is IL-SFT from the base model on the bootstrap days, with one part changed, judged
+on all users of the days after: no variant has learned from those days. Nothing is released, and
+each step is a stage of its own name, so an ablation resumes where it stopped.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from aigq_tasks.evaluation.intervals import bootstrap_mean_ci, paired_bootstrap
+from aigq_tasks.messages import markdown
+from aigq_tasks.pipeline.calendar import bootstrap_days, days_between, sessions
+from aigq_tasks.pipeline.context import Context
+from aigq_tasks.pipeline.reading import table
+from aigq_tasks.pipeline.reads import Result, Results
+from aigq_tasks.pipeline.runner import given_for, preflight, run_stage
+from aigq_tasks.pipeline.stage import Stage
+from aigq_tasks.research.judging import (
+    ArmSettings,
+    arm_settings,
+    compute_arm,
+    seeded,
+    stage_name,
+)
+from aigq_tasks.research.variants import VARIANTS, Variant, compute_sft, learned_from
+from aigq_tasks.stages.direct_samples import SAMPLES
+from aigq_tasks.stages.evaluate import JUDGED
+from aigq_tasks.stages.first_policies import SFT, THINK_SFT, SftSettings
+
+if TYPE_CHECKING:
+    from aigq_tasks.settings import Settings
+
+METRICS = ("query_hr_10", "query_hr_30", "cate_hr_30", "sem_sim", "unique_cates", "valid")
+# AIGQ-Direct's samples of the bootstrap days, items called by their titles; nobody held out.
+TITLED_SAMPLES = replace(
+    SAMPLES.without("release item-texts"),
+    name="ablation-samples-titled",
+    needs=("s3",),
+    settings=lambda settings: SAMPLES.settings(settings).model_copy(update={"holdout": 0.0}),
+)
+
+
+def ablation_sft(variant: Variant, seed: int) -> Stage[SftSettings]:
+    """The training of the policy that writes for the variant."""
+    released = THINK_SFT if variant.think else SFT
+    learner = replace(
+        released,
+        name=stage_name("ablation", "sft", variant.learner, seed),
+        needs=("s3",),
+        settings=lambda settings: released.settings(seeded(settings, seed)),
+        compute=partial(compute_sft, variant=variant),
+    )
+    if not variant.titled:
+        return learner
+    return learner.reading(
+        Results(TITLED_SAMPLES.name, "sessions", sessions, key="samples: sessions")
+    )
+
+
+def ablation_evaluate(variant: Variant, seed: int) -> Stage[ArmSettings]:
+    """The variant's lists for all users of a day, scored."""
+    learner = ablation_sft(variant, seed).name
+
+    def of_everybody(settings: "Settings") -> ArmSettings:
+        arm = arm_settings(seeded(settings, seed), variant.name, variant.think)
+        return arm.model_copy(update={"holdout": 1.0})
+
+    judge: Stage[ArmSettings] = Stage(
+        name=stage_name("ablation", "evaluate", variant.name, seed),
+        needs=("s3",),
+        reads=(
+            Result(learner, lambda moment: moment.settings.bootstrap_day, key="policy"),
+            *JUDGED,
+        ),
+        settings=of_everybody,
+        compute=partial(compute_arm, prompt=variant.prompt, constrained=not variant.free),
+    )
+    return judge.without("release item-texts") if variant.titled else judge
+
+
+def ablation(ctx: Context, last: date, seeds: Sequence[int]) -> str:
+    """Train and judge every variant with every seed up to the day `last`; the `report`.
+
+    AigqError if a day up to `last` is not released yet."""
+    preflight(("s3",), ctx)
+    first = ctx.settings.bootstrap_day
+    days = days_between(first + timedelta(days=1), last)
+    for day in bootstrap_days(ctx.settings):
+        run_stage(TITLED_SAMPLES, ctx, day)
+    frames, tokens = [], {}
+    for variant in VARIANTS:
+        for seed in seeds:
+            frames.append(_scores(ctx, variant, seed, days))
+        tokens[variant.name] = tokens_per_prompt(ctx, _prompts(ctx, variant, seeds[0]))
+    return report(pd.concat(frames), tokens, ctx.source.label, ctx.settings.seed)
+
+
+def _scores(ctx: Context, variant: Variant, seed: int, days: Sequence[date]) -> pd.DataFrame:
+    run_stage(ablation_sft(variant, seed), ctx, ctx.settings.bootstrap_day)
+    frames = []
+    for day in days:
+        judged = run_stage(ablation_evaluate(variant, seed), ctx, day)
+        frames.append(table(ctx, judged, "scores").assign(seed=seed, day=day.isoformat()))
+    return pd.concat(frames)
+
+
+def _prompts(ctx: Context, variant: Variant, seed: int) -> list[str]:
+    """Those that the variant learns from."""
+    stage = ablation_sft(variant, seed)
+    given = given_for(ctx, ctx.settings.bootstrap_day, stage.reads)
+    rows = learned_from(given, stage.settings(ctx.settings), variant)
+    return list(rows["prompt"])
+
+
+def tokens_per_prompt(ctx: Context, prompts: Sequence[str]) -> float:
+    """Mean number of tokens, by the tokenizer of the backbone."""
+    from aigq_tasks.policy.backbone import load_backbone
+
+    tokens = THINK_SFT.settings(ctx.settings).tokens
+    _, tokenizer = load_backbone(ctx.settings.policy.backbone, tokens)
+    return float(np.mean([len(ids) for ids in tokenizer(list(prompts))["input_ids"]]))
+
+
+def report(scores: pd.DataFrame, tokens: dict[str, float], source: str, seed: int) -> str:
+    """Markdown: per variant tokens per prompt, the METRICS over all days and seeds, and the paired
+    change of Query HR@30 to the variant it is based on; 95% bootstrap over users.
+
+    scores: arm (a variant's name), user_id, seed, day and the METRICS. source: whose days they
+    are."""
+    return (
+        "# Ablation of IL-SFT\n\n"
+        f"{source}: all users of the days after the bootstrap, {scores['seed'].nunique()} seeds; "
+        "no variant learned from these days. The teacher of AIGQ-Think is the one named in the "
+        "manifests of `think-samples`. `valid` is the share of user-days with a well-formed list "
+        "whose queries may all be shown; AIGQ-Think writes none for a shopper without a history."
+        "\n\n"
+        f"{markdown([_row(variant, scores, tokens, seed) for variant in VARIANTS])}"
+    )
+
+
+def _row(
+    variant: Variant, scores: pd.DataFrame, tokens: dict[str, float], seed: int
+) -> dict[str, str]:
+    own = _of(scores, variant.name)
+    users = own["user_id"].tolist()
+    row: dict[str, Any] = {
+        "variant": variant.name,
+        "user-days": str(len(own)),
+        "tokens per prompt": f"{tokens[variant.name]:.0f}",
+    }
+    for metric in METRICS:
+        value = bootstrap_mean_ci(own[metric].to_numpy(np.float64), users, seed=seed)
+        row[metric] = str(value)
+    row["change of query_hr_30"] = "-"
+    if variant.base:
+        base = _of(scores, variant.base)["query_hr_30"].to_numpy(np.float64)
+        change = paired_bootstrap(own["query_hr_30"].to_numpy(np.float64), base, users, seed=seed)
+        row["change of query_hr_30"] = f"{change} to {variant.base}"
+    return row
+
+
+def _of(scores: pd.DataFrame, name: str) -> pd.DataFrame:
+    return scores[scores["arm"] == name].sort_values(["seed", "day", "user_id"])

@@ -1,0 +1,69 @@
+"""What a source of the log is: it lands days of the log contract, and may know the truth.
+
+The stage `logs` asks a source for a day and checks what comes against `aigq_tasks.logs`. A source
+that replays shoppers has requests to answer while it lands a day: `serve` answers them as the
+release that is live would have. A source of a log that happened already needs no `serve`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+# (users, queries), n each -> float64 (n,): a probability for each pair.
+Scorer = Callable[[Sequence[str], Sequence[str]], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Served:
+    """What production showed.
+
+    exposures: the columns of `hint_impressions` but `clicked` and `click_time`, one row per hint,
+    in the order of the requests, then position. rankings: the table `hint_rankings`. features: one
+    row per exposure in the same order: request_id, position (int64) and what the click model saw.
+    """
+
+    exposures: pd.DataFrame
+    rankings: pd.DataFrame
+    features: pd.DataFrame
+
+
+# Requests of a day (request_id, user_id, time; other columns are ignored) -> what they were shown.
+Serve = Callable[[pd.DataFrame], Served]
+
+
+class Source(Protocol):
+    """A source of days of log."""
+
+    @property
+    def label(self) -> str:
+        """What MLflow's tag "data" and the reports call it, so that nobody takes it for another."""
+        ...
+
+    def days(self) -> tuple[date, date | None]:
+        """The first and the last day that it can land; None: it goes on."""
+        ...
+
+    def digest(self, day: date) -> str:
+        """SHA-256 (hex) of all that `land` would read for the day: it may grow as events arrive."""
+        ...
+
+    def land(self, day: date, serve: Serve | None) -> dict[str, pd.DataFrame]:
+        """The tables of the day, of the log contract (`logs.schema`). serve: None on a day that no
+        release serves; then there are no hints.
+
+        Beside the contract's tables it may give `impression_features` (of `Served.features`) and
+        `late_next_day`, clicks on the day's hints that come after its end, in the columns of
+        `late_clicks`: they are part of the next day's log.
+        """
+        ...
+
+    def truth(self, day: date) -> Scorer | None:
+        """The click probability that a hint for the query would have had with the user on `day`,
+        NaN for a user of whom nothing is known then; None where nobody knows such a thing. For
+        reports and training logs: nothing that trains, serves or gates may read it."""
+        ...
