@@ -27,11 +27,12 @@ Lists = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class Case:
-    """What a day's evaluation asks: the truth per user, and what is known before the day.
+    """What the evaluation of a day asks: the truth per user, and what is known before the day.
 
     shoppers: one per user of the truth. history: behaviours of everybody.
     """
 
+    day: date
     truth: Truth
     shoppers: list[Shopper]
     history: pd.DataFrame
@@ -55,7 +56,6 @@ def score_arms(
     case: Case,
     lists: Mapping[str, Lists],
     valid: Mapping[str, Mapping[str, bool]],
-    day: date,
     classify: metrics.Classify,
     embed: metrics.Embed,
     truth: Scorer | None,
@@ -72,7 +72,7 @@ def score_arms(
             that has fewer counts the missing ones as 0, so that neither a short list nor a
             repetitive one can look better. None: nobody knows it, true_click is NaN.
     """
-    moment = pd.Timestamp(day)
+    moment = pd.Timestamp(case.day)
     segments = metrics.need_segments(case.truth, case.history, moment) | metrics.user_segments(
         case.truth, case.history, moment, min_events=COLD_EVENTS
     )

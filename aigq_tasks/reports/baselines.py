@@ -36,8 +36,8 @@ def baselines(ctx: Context) -> pd.DataFrame:
     to the bootstrap day: source, segment, hr (mean), n (user-days); one row per source and
     segment that anybody is in."""
     hits: dict[tuple[str, str], list[float]] = {}
-    for day, case, lists_of in _judged(ctx):
-        moment = pd.Timestamp(day)
+    for case, lists_of in _judged(ctx):
+        moment = pd.Timestamp(case.day)
         segments = {"all": case.truth} | need_segments(case.truth, case.history, moment)
         segments |= user_segments(case.truth, case.history, moment, min_events=COLD_EVENTS)
         for source, lists in lists_of.items():
@@ -51,11 +51,11 @@ def baselines(ctx: Context) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _judged(ctx: Context) -> Iterator[tuple[date, Case, dict[str, Lists]]]:
+def _judged(ctx: Context) -> Iterator[tuple[Case, dict[str, Lists]]]:
     """Each day with what is asked of it and what the sources offer."""
     settings = judging(ctx.settings).model_copy(update={"holdout": 1.0})
     first = stack_day(ctx.settings) + timedelta(days=1)
     for day in days_between(first, ctx.settings.bootstrap_day):
         given = given_for(ctx, day, (Release("recall"), *JUDGED))
         case = held_out_case(given, settings, day)
-        yield day, case, classic_lists(given, settings, case, day)
+        yield case, classic_lists(given, settings, case)

@@ -42,7 +42,7 @@ def compute_arm(
     else:
         made = generate(policy, case.shoppers, settings.list_length, settings.writing, prompt)
     lists, valid = {settings.arm: made.lists}, {settings.arm: made.valid}
-    return Output(tables={"scores": arm_scores(given, day, case, lists, valid)})
+    return Output(tables={"scores": arm_scores(given, case, lists, valid)})
 
 
 def arm_settings(settings: "Settings", arm: str, think: bool = False) -> ArmSettings:

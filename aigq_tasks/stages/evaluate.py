@@ -81,10 +81,9 @@ def compute_rivals(given: Given, settings: Judging, day: date) -> Output:
     case = held_out_case(given, settings, day)
     direct = {"champion": given.release("direct"), "sft": given.release("sft")}
     lists, valid = written_lists(case, settings, direct, {"think": given.release("think")})
-    classic = classic_lists(given, settings, case, day)
-    return Output(
-        tables={"scores": policy_scores(given, settings, day, case, lists, valid, classic)}
-    )
+    classic = classic_lists(given, settings, case)
+    scores = policy_scores(given, settings, case, lists, valid, classic)
+    return Output(tables={"scores": scores})
 
 
 def compute(given: Given, settings: EvaluateSettings, day: date) -> Output:
@@ -95,10 +94,10 @@ def compute(given: Given, settings: EvaluateSettings, day: date) -> Output:
         think[THINK_CHALLENGER] = given.result("think-policy")
     case = held_out_case(given, settings, day)
     lists, valid = written_lists(case, settings, {"challenger": given.result("policy")}, think)
-    hints = reweighted_hints(given, settings, day, case, lists["challenger"])
+    hints = reweighted_hints(given, settings, case, lists["challenger"])
     scores = pd.concat(
         [
-            policy_scores(given, settings, day, case, lists, valid, {}),
+            policy_scores(given, settings, case, lists, valid, {}),
             given.result("rivals").table("scores"),
         ]
     ).sort_values(["arm", "user_id"], ignore_index=True)
@@ -107,7 +106,7 @@ def compute(given: Given, settings: EvaluateSettings, day: date) -> Output:
         tables={"scores": scores, "hints": hints},
         records={"results.json": results},
         metrics=_headline(results),
-        charts={"query_hr_30.png": _bars(results, day)},
+        charts={"query_hr_30.png": _bars(results, f"Held-out users on {case.day}")},
     )
 
 
@@ -118,7 +117,8 @@ def held_out_case(given: Given, settings: Asking, day: date) -> Case:
     truth = {user: queries for user, queries in asked.items() if user in kept}
     history = history_of(given, "before")
     profiles = latest_profiles(given.logs("profiles")["users"])
-    return Case(truth, shoppers_at(truth, profiles, history, day, settings.history_lines), history)
+    shoppers = shoppers_at(truth, profiles, history, day, settings.history_lines)
+    return Case(day, truth, shoppers, history)
 
 
 def written_lists(
@@ -141,7 +141,6 @@ def written_lists(
 def policy_scores(
     given: Given,
     settings: Judging,
-    day: date,
     case: Case,
     lists: dict[str, Lists],
     valid: dict[str, dict[str, bool]],
@@ -149,13 +148,13 @@ def policy_scores(
 ) -> pd.DataFrame:
     """`arm_scores` of what policies wrote, with their `behaviour_scores` by the day's click model;
     of the classic arms without."""
-    scores = arm_scores(given, day, case, {**classic, **lists}, valid)
+    scores = arm_scores(given, case, {**classic, **lists}, valid)
     scorer = click_scorer(
         given.result("ctr"),
         classifier(given.release("categories")),
         given.logs("before"),
         case.history,
-        day,
+        case.day,
         settings.own_brand,
     )
     return scores.merge(behaviour_scores(case, lists, scorer), "left", ["arm", "user_id"])
@@ -163,7 +162,6 @@ def policy_scores(
 
 def arm_scores(
     given: Given,
-    day: date,
     case: Case,
     lists: dict[str, Lists],
     valid: dict[str, dict[str, bool]],
@@ -173,16 +171,16 @@ def arm_scores(
 
     classify = classifier(given.release("categories")).classify
     truth = next(iter(given.truths()), None)
-    return score_arms(case, lists, valid, day, classify, SentenceEncoder(), truth)
+    return score_arms(case, lists, valid, classify, SentenceEncoder(), truth)
 
 
-def classic_lists(given: Given, settings: Judging, case: Case, day: date) -> dict[str, Lists]:
+def classic_lists(given: Given, settings: Judging, case: Case) -> dict[str, Lists]:
     """Arms that no policy writes: the recall sources of the release that served the day, and
     what its whole stack ranked ("production")."""
     users, k = sorted(case.truth), settings.list_length
     lists: dict[str, Lists] = {}
     for name, source in classic_sources(given.release("recall")).items():
-        found = source.recall(users, case.history, pd.Timestamp(day), k)
+        found = source.recall(users, case.history, pd.Timestamp(case.day), k)
         lists[name] = {user: [query for query, _ in found[user]] for user in users}
     ranked = given.logs("today")["hint_rankings"].sort_values(["user_id", "rank"])
     stack = ranked.groupby("user_id")["query"].agg(list)
@@ -193,7 +191,6 @@ def classic_lists(given: Given, settings: Judging, case: Case, day: date) -> dic
 def reweighted_hints(
     given: Given,
     settings: EvaluateSettings,
-    day: date,
     case: Case,
     lists: Mapping[str, Sequence[str]],
 ) -> pd.DataFrame:
@@ -208,10 +205,10 @@ def reweighted_hints(
     shown = shown[shown["user_id"].isin(searched)]
     models = {kind: given.release(kind) for kind in STACK_KINDS if given.released(kind)}
     stack = release_stack(
-        models, given.logs("before"), day, settings.per_source, settings.own_brand
+        models, given.logs("before"), case.day, settings.per_source, settings.own_brand
     )
     click = click_model(models["ctr"])
-    own = u2q.U2qSource(u2q.build(lists, day))
+    own = u2q.U2qSource(u2q.build(lists, case.day))
     other = replace(stack, sources=(own, *(one for one in stack.sources if one.name != own.name)))
 
     def predict(
@@ -254,7 +251,7 @@ def _headline(results: dict[str, dict[str, dict[str, float]]]) -> dict[str, floa
     }
 
 
-def _bars(results: dict[str, dict[str, dict[str, float]]], day: date) -> bytes:
+def _bars(results: dict[str, dict[str, dict[str, float]]], title: str) -> bytes:
     from aigq_tasks.evaluation.charts import hit_rate_bars
     from aigq_tasks.evaluation.intervals import Interval
 
@@ -262,7 +259,7 @@ def _bars(results: dict[str, dict[str, dict[str, float]]], day: date) -> bytes:
     for arm, metrics in results.items():
         value = metrics["query_hr_30"]
         bars[arm] = Interval(value["mean"], value["low"], value["high"], int(value["n"]))
-    return hit_rate_bars(bars, title=f"Held-out users on {day}", ylabel="Query HR@30")
+    return hit_rate_bars(bars, title=title, ylabel="Query HR@30")
 
 
 def judging(settings: "Settings") -> Judging:

@@ -88,14 +88,14 @@ def read_explained(
     taken: set[int] = set()
     points: list[tuple[int, Interest]] = []
     for interest in answer.interests:
-        own = [n for n in dict.fromkeys(interest.queries) if 1 <= n <= len(queries)]
-        own = sorted(n for n in own if n not in taken)
+        numbers = [n for n in dict.fromkeys(interest.queries) if 1 <= n <= len(queries)]
+        numbers = sorted(n for n in numbers if n not in taken)
         lines = [n for n in dict.fromkeys(interest.history) if 1 <= n <= len(shopper.lines)]
         why = normalize(interest.why)
-        if own and lines and why:
-            taken.update(own)
-            point = Interest(why, tuple(lines), tuple(queries[n - 1] for n in own))
-            points.append((own[0], point))
+        if numbers and lines and why:
+            taken.update(numbers)
+            point = Interest(why, tuple(lines), tuple(queries[n - 1] for n in numbers))
+            points.append((numbers[0], point))
     return [point for _, point in sorted(points, key=lambda pair: pair[0])[:most]]
 
 

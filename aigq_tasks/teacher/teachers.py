@@ -77,7 +77,7 @@ class LlmTeacher:
     def judge(self, shoppers: Sequence[Shopper], queries: QueryLists) -> list[list[str]]:
         pairs = zip(shoppers, queries, strict=True)
         answers = self._ask([judge_question(*pair) for pair in pairs], Judged)
-        return [read_judged(answer, own) for answer, own in zip(answers, queries, strict=True)]
+        return [read_judged(answer, asked) for answer, asked in zip(answers, queries, strict=True)]
 
     def explain(
         self, shoppers: Sequence[Shopper], queries: QueryLists, most: int
@@ -118,8 +118,8 @@ class StandIn:
         """The queries that follow from at least one line."""
         self._embed_all(shoppers, queries)
         return [
-            [own[i] for i, row in enumerate(self._affinity(shopper, own)) if fits(row)]
-            for shopper, own in zip(shoppers, queries, strict=True)
+            [asked[i] for i, row in enumerate(self._affinity(shopper, asked)) if fits(row)]
+            for shopper, asked in zip(shoppers, queries, strict=True)
         ]
 
     def explain(
@@ -130,7 +130,7 @@ class StandIn:
         affinity to any of its queries. A query that follows from no line is left out."""
         self._embed_all(shoppers, queries)
         pairs = zip(shoppers, queries, strict=True)
-        return [self._explain(shopper, own, most) for shopper, own in pairs]
+        return [self._explain(shopper, asked, most) for shopper, asked in pairs]
 
     def _embed_all(self, shoppers: Sequence[Shopper], queries: QueryLists) -> None:
         """One batch of all texts, which the encoder remembers: one by one takes far longer."""
@@ -155,7 +155,7 @@ class StandIn:
             if category not in groups and len(groups) == most:
                 category = self._nearest(queries, groups, i)
             groups.setdefault(category, []).append(i)
-        return [self._interest(shopper, queries, affinity, own) for own in groups.values()]
+        return [self._interest(shopper, queries, affinity, group) for group in groups.values()]
 
     def _nearest(self, queries: Sequence[str], groups: Mapping[str, list[int]], i: int) -> str:
         """The group with the query whose meaning is nearest to that of query i."""
@@ -163,16 +163,16 @@ class StandIn:
         return max(groups, key=lambda name: float((vectors[groups[name]] @ vectors[i]).max()))
 
     def _interest(
-        self, shopper: Shopper, queries: Sequence[str], affinity: Affinity, own: list[int]
+        self, shopper: Shopper, queries: Sequence[str], affinity: Affinity, group: list[int]
     ) -> Interest:
-        strength = affinity[own].max(axis=0)
+        strength = affinity[group].max(axis=0)
         # Best first; of equally good lines the more recent one, which stands further down.
         best = sorted(range(len(shopper.lines)), key=lambda n: (-strength[n], -n))[:TRIGGERS]
         lines = [n for n in best if strength[n] >= FITS]
         return Interest(
             rationale(shopper.lines[lines[0]]),
             tuple(n + 1 for n in lines),
-            tuple(queries[i] for i in own),
+            tuple(queries[i] for i in group),
         )
 
     def _affinity(self, shopper: Shopper, queries: Sequence[str]) -> Affinity:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aigq_tasks.tracking.rest import Json, call
 from aigq_tasks.storage.crash import crash_point
+from aigq_tasks.tracking.rest import Json, call
 
 # Stages whose result is a model, and the registered model that each day's result is a version of.
 REGISTERED_MODELS = {
