@@ -1,7 +1,8 @@
 """IL-GRPO without a language model: every place of a list has one right word of twenty.
 
 A policy is a table of logits; a rollout is a list; a place is rewarded for its right word. GRPO
-gives all places of a list the advantage of the list, IL-GRPO each its own.
+gives all places of a list the advantage of the list, IL-GRPO each its own. The advantages are those
+that train a language model; the objective, which TRL computes there, is written out here.
 
     python docs/examples/il_grpo_toy.py
 """
@@ -9,14 +10,13 @@ gives all places of a list the advantage of the list, IL-GRPO each its own.
 import torch
 from torch.distributions import Categorical
 
-from aigq_tasks.policy.il_grpo import (
-    clipped_surrogate,
+from aigq_tasks.policy.advantages import (
     list_advantages,
     scatter_advantages,
     sequence_advantages,
 )
 
-PLACES, WORDS, GROUP, STEPS = 10, 20, 8, 20
+PLACES, WORDS, GROUP, STEPS, CLIP = 10, 20, 8, 20, 0.2
 RIGHT = torch.arange(PLACES)
 SEGMENTS = torch.arange(PLACES).expand(GROUP, -1)  # one token per place
 
@@ -26,7 +26,6 @@ def learn(algorithm: str, seed: int = 0) -> float:
     torch.manual_seed(seed)
     logits = torch.zeros(PLACES, WORDS, requires_grad=True)
     optimizer = torch.optim.Adam([logits], lr=0.1)
-    low, high = torch.tensor(0.2), torch.tensor(0.2)
     for _ in range(STEPS):
         words = Categorical(logits=logits).sample((GROUP,))
         rewards = (words == RIGHT).float()
@@ -38,7 +37,8 @@ def learn(algorithm: str, seed: int = 0) -> float:
         before = Categorical(logits=logits).log_prob(words).detach()
         for _ in range(2):
             ratio = (Categorical(logits=logits).log_prob(words) - before).exp()
-            loss = -clipped_surrogate(ratio, advantages, low, high).mean()
+            cut = ratio.clamp(1 - CLIP, 1 + CLIP)
+            loss = -torch.minimum(ratio * advantages, cut * advantages).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
