@@ -7,30 +7,44 @@ behaviours, 28 days of 5,500 impressions with ~400 clicks, ~5,000 phrases of 1-4
 modifiers, popular phrases and habits skewed.  The model is trained on the last 14 days.  Every run
 scores pairs it has not met: half from the user's own phrases, a quarter popular ones, a quarter
 generated word mixes that no log holds.  CPU time is printed beside wall time, because a busy
-machine lengthens the second only.
+machine lengthens the second only. `--smallest` tries it out in seconds, with a log of another size.
 """
 
 import argparse
 import time
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from ctr_model.dataset import labelled_impressions
+from ctr_model.config import TrainConfig
 from ctr_model.features import FeatureBuilder
-from ctr_model.model import score
+from ctr_model.history import EventLog
+from ctr_model.model import CtrModel, score
 from ctr_model.train import train
 
-USERS, DAYS, EVENTS_PER_DAY, HINTS_PER_DAY, PHRASES = 2_500, 91, 4_000, 5_500, 5_000
-HINT_DAYS, TRAIN_DAYS, PAIRS = 28, 14, 1_000
+DAYS, HINT_DAYS, TRAIN_DAYS, HABITS, PAIRS = 91, 28, 14, 120, 1_000
 MODIFIERS = ("store brand", "name brand", "1 gal", "16 oz", "family size")
+OWN_BRAND = ("store brand",)
 END = pd.Timestamp("2017-11-30")
 
 
-def phrases(rng: np.random.Generator) -> np.ndarray:
-    """PHRASES distinct texts of 1-4 words out of 1,500, every fifth with a modifier."""
+class Size(NamedTuple):
+    """Of the log: users, behaviours and impressions per day, distinct phrases."""
+
+    users: int
+    events: int
+    hints: int
+    phrases: int
+
+
+FULL, SMALLEST = Size(2_500, 4_000, 5_500, 5_000), Size(50, 40, 300, 200)
+
+
+def phrases(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Distinct texts of 1-4 words out of 1,500, every fifth with a modifier."""
     texts: dict[str, None] = {}
-    while len(texts) < PHRASES:
+    while len(texts) < count:
         words = rng.zipf(1.3, rng.integers(1, 5)) % 1_500
         text = " ".join(f"word{w}" for w in dict.fromkeys(words.tolist()))
         if rng.random() < 0.2:
@@ -45,24 +59,24 @@ def skewed(rng: np.random.Generator, n: int, size: tuple[int, ...] | int) -> np.
 
 
 def synthetic_log(
-    rng: np.random.Generator, texts: np.ndarray
+    rng: np.random.Generator, texts: np.ndarray, size: Size
 ) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
-    """behaviours, impressions, and each user's habits (users, 120) as phrase numbers."""
-    habits = skewed(rng, PHRASES, (USERS, 120))
-    n = DAYS * EVENTS_PER_DAY
-    user = rng.integers(USERS, size=n)
+    """behaviours, impressions, and each user's habits (users, HABITS) as phrase numbers."""
+    habits = skewed(rng, size.phrases, (size.users, HABITS))
+    n = DAYS * size.events
+    user = rng.integers(size.users, size=n)
     start = END - pd.Timedelta(days=DAYS)
     behaviours = pd.DataFrame(
         {
             "user_id": [f"h{u}" for u in user],
             "time": start + pd.to_timedelta(rng.random(n) * DAYS * 86_400, unit="s"),
             "kind": rng.choice(["search", "item_click", "hint_click"], n, p=[0.25, 0.7, 0.05]),
-            "content": texts[habits[user, skewed(rng, 120, n)]],
+            "content": texts[habits[user, skewed(rng, HABITS, n)]],
         }
     )
-    n = HINT_DAYS * HINTS_PER_DAY
-    user, own = rng.integers(USERS, size=n), rng.random(n) < 0.6
-    phrase = np.where(own, habits[user, skewed(rng, 120, n)], skewed(rng, PHRASES, n))
+    n = HINT_DAYS * size.hints
+    user, own = rng.integers(size.users, size=n), rng.random(n) < 0.6
+    phrase = np.where(own, habits[user, skewed(rng, HABITS, n)], skewed(rng, size.phrases, n))
     position = np.arange(n) % 3 + 1
     clicked = rng.random(n) < np.where(own, 0.11, 0.02) * np.array([0, 1, 0.7, 0.5])[position]
     shown_at = END - pd.to_timedelta(rng.random(n) * HINT_DAYS * 86_400, unit="s")
@@ -86,30 +100,51 @@ def generated(rng: np.random.Generator, n: int) -> list[str]:
 def batch(
     rng: np.random.Generator, texts: np.ndarray, habits: np.ndarray
 ) -> tuple[list[str], list[str]]:
-    user = rng.integers(USERS, size=PAIRS)
-    own = texts[habits[user[: PAIRS // 2], rng.integers(120, size=PAIRS // 2)]].tolist()
-    popular = texts[skewed(rng, PHRASES, PAIRS // 4)].tolist()
+    user = rng.integers(len(habits), size=PAIRS)
+    own = texts[habits[user[: PAIRS // 2], rng.integers(HABITS, size=PAIRS // 2)]].tolist()
+    popular = texts[skewed(rng, len(texts), PAIRS // 4)].tolist()
     return [f"h{u}" for u in user], own + popular + generated(rng, PAIRS // 4)
+
+
+def trained(behaviours: pd.DataFrame, impressions: pd.DataFrame) -> CtrModel:
+    """The model of the last TRAIN_DAYS, each day's features as of its own start."""
+    clock = time.perf_counter()
+    log = EventLog.of(behaviours, impressions)
+    shown = impressions[impressions["time"] >= END - pd.Timedelta(days=TRAIN_DAYS)]
+    days = list(shown.groupby(shown["time"].dt.normalize()))
+    features = [
+        FeatureBuilder(log, start, OWN_BRAND).pairs(
+            rows["user_id"].tolist(), rows["query"].tolist(), rows["position"].to_numpy()
+        )
+        for start, rows in days
+    ]
+    rows = pd.concat([rows for _, rows in days])
+    print(f"features of {len(rows)} impressions, {len(days)} days: {since(clock):.1f} s")
+    clock = time.perf_counter()
+    model = train(
+        np.concatenate(features),
+        rows["clicked"].to_numpy(),
+        rows["time"].to_numpy("M8[D]"),
+        TrainConfig(num_threads=1),
+        seed=0,
+    )
+    print(f"training: {since(clock):.1f} s, {model.training['trees']} trees")
+    print(f"newest days: AUC {model.metrics['auc']:.3f}, ECE {model.metrics['ece']:.4f}")
+    return model
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=200)
-    runs = parser.parse_args().runs
+    parser.add_argument("--smallest", action="store_true")
+    options = parser.parse_args()
+    runs, size = options.runs, SMALLEST if options.smallest else FULL
     rng = np.random.default_rng(0)
-    texts = phrases(rng)
-    behaviours, impressions, habits = synthetic_log(rng, texts)
-
+    texts = phrases(rng, size.phrases)
+    behaviours, impressions, habits = synthetic_log(rng, texts, size)
+    model = trained(behaviours, impressions)
     clock = time.perf_counter()
-    days = list(pd.date_range(END - pd.Timedelta(days=TRAIN_DAYS), periods=TRAIN_DAYS))
-    rows = labelled_impressions(behaviours, impressions, days)
-    print(f"features of {len(rows)} impressions, {TRAIN_DAYS} days: {since(clock):.1f} s")
-    clock = time.perf_counter()
-    model = train(rows.features, rows.clicked, rows.day)
-    print(f"training: {since(clock):.1f} s, {model.training['trees']} trees")
-    print(f"newest days: AUC {model.metrics['auc']:.3f}, ECE {model.metrics['ece']:.4f}")
-    clock = time.perf_counter()
-    builder = FeatureBuilder.from_behaviours(behaviours, impressions, END)
+    builder = FeatureBuilder.from_behaviours(behaviours, impressions, END, own_brand=OWN_BRAND)
     print(f"snapshot of {len(behaviours)} behaviours: {since(clock):.2f} s")
 
     score(model, builder, *batch(rng, texts, habits))  # loads the trees

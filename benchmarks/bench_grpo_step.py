@@ -1,16 +1,17 @@
 """Time of an IL-GRPO step against one of TRL's GRPOTrainer: same model, prompts, lengths, reward.
 
-Rollouts of both have exactly TOKENS tokens. A pair of steps is timed one after the other, in
+Rollouts of both have the same number of tokens. A pair of steps is timed one after the other, in
 alternating order; what counts is the ratio of each pair, for the machine is noisy.
 
     .venv/bin/python benchmarks/bench_grpo_step.py --pairs 5
     .venv/bin/python benchmarks/bench_grpo_step.py --pairs 0 --profile profile.md
+
+`--smallest` tries it out in seconds: tiny steps, whose times say nothing.
 """
 
 import cProfile
 import pstats
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,16 +26,17 @@ from trl import GRPOConfig, GRPOTrainer
 
 from aigq_tasks.context.prompt import HistoryLine, render_prompt
 from aigq_tasks.policy.backbone import load_backbone, make_deterministic
-from aigq_tasks.policy.generate import decode
+from aigq_tasks.policy.config import GrpoConfig, PolicySample
+from aigq_tasks.policy.generate import Rules, decode
+from aigq_tasks.policy.grpo_run import train_arguments
 from aigq_tasks.policy.rewards import FloatArray
 from aigq_tasks.policy.rollouts import ListLayout
-from aigq_tasks.policy.train import train_arguments
 from aigq_tasks.policy.trainer import ILGRPOTrainer
-from aigq_tasks.policy.training import GrpoConfig, PolicySample
 
-TOKENS, LINES = 40, 36
+LINES = 36
 WORDS = ["milk", "rye bread", "green tea", "eggs", "dog food", "paper towels", "pasta sauce"]
-CONFIG = GrpoConfig(steps=1, max_new_tokens=TOKENS, rollout_rules=False, list_length=10)
+CONFIG = GrpoConfig(steps=2, max_new_tokens=40, rollout_rules=False, list_length=10)
+SMALLEST = {"prompts_per_step": 1, "generations": 2, "max_new_tokens": 4}
 
 
 def letters(user_ids: Sequence[str], queries: Sequence[str]) -> FloatArray:
@@ -59,7 +61,7 @@ def samples(count: int) -> list[PolicySample]:
     ]
 
 
-class NoEnd:
+class NoEnd(Rules):
     """Decoding rules that ban the end alone, as TRL's min_new_tokens does."""
 
     def __init__(self, rows: int, width: int, tokenizer: Any) -> None:
@@ -68,12 +70,6 @@ class NoEnd:
 
     def allowed(self) -> torch.Tensor:
         return self.mask
-
-    def observe(self, tokens: Sequence[int]) -> None:
-        pass
-
-    def keep(self, rows: Sequence[int]) -> None:
-        self.mask = self.mask[: len(rows)]
 
 
 class Ours(ILGRPOTrainer):
@@ -84,7 +80,7 @@ class Ours(ILGRPOTrainer):
             self.model,
             prompt_ids,
             self._tokenizer.eos_token_id,
-            max_new_tokens=TOKENS,
+            max_new_tokens=self.config.max_new_tokens,
             sampling=self._sampling(len(prompt_ids)),
             rules=NoEnd(len(prompt_ids), self.model.config.vocab_size, self._tokenizer),
         )
@@ -110,36 +106,29 @@ class Steps(TrainerCallback):
         self.seconds.append(time.perf_counter() - self.started)
 
 
-def timed(ours: bool, minibatches: int, profiler: cProfile.Profile | None = None) -> float:
+def timed(ours: bool, config: GrpoConfig, profiler: cProfile.Profile | None = None) -> float:
     """Seconds of one rollout batch with its updates, the second of two (the first warms up)."""
-    config = CONFIG.model_copy(update={"steps": 2, "minibatches": minibatches})
     model, tokenizer = load_backbone("tiny")
-    rows = Dataset.from_list([vars(one) for one in samples(2 * config.prompts_per_step)])
-    with tempfile.TemporaryDirectory() as folder:
-        arguments: GRPOConfig = train_arguments(config, 1, Path(folder), keep=False)
-        if ours:
-            layout = ListLayout(model, tokenizer, config.list_length)
-            trainer: Any = Ours(
-                model, arguments, rows, tokenizer, [], layout=layout, scorer=letters, config=config
-            )
-        else:
-            arguments.generation_kwargs = {"min_new_tokens": TOKENS}
-            layout = ListLayout(model, tokenizer, config.list_length)
+    prompts = samples(config.steps * config.prompts_per_step)
+    rows = Dataset.from_list([vars(one) for one in prompts])
+    arguments: GRPOConfig = train_arguments(config, 1)
+    layout = ListLayout(model, tokenizer, config.list_length)
+    if ours:
+        trainer: Any = Ours(
+            model, arguments, rows, tokenizer, layout=layout, scorer=letters, config=config
+        )
+    else:
+        arguments.generation_kwargs = {"min_new_tokens": config.max_new_tokens}
 
-            def reward(completion_ids: list[list[int]], **_: Any) -> list[float]:
-                parsed = layout.parse(completion_ids)
-                return [
-                    float(letters([], list(one.slots.queries.values())).mean())
-                    if one.slots.queries
-                    else 0.0
-                    for one in parsed
-                ]
+        def reward(completion_ids: list[list[int]], **_: Any) -> list[float]:
+            written = [[*one.slots.queries.values()] for one in layout.parse(completion_ids)]
+            return [float(letters([], queries).sum()) / max(1, len(queries)) for queries in written]
 
-            trainer = GRPOTrainer(model, [reward], arguments, rows, None, tokenizer)
-        steps = Steps(profiler, minibatches)
-        trainer.add_callback(steps)
-        trainer.train()
-    return sum(steps.seconds[minibatches:])
+        trainer = GRPOTrainer(model, [reward], arguments, rows, None, tokenizer)
+    steps = Steps(profiler, config.minibatches)
+    trainer.add_callback(steps)
+    trainer.train()
+    return sum(steps.seconds[config.minibatches :])
 
 
 def phases(profiler: cProfile.Profile, total: float) -> dict[str, float]:
@@ -174,11 +163,14 @@ def main(
     minibatches: Annotated[int, typer.Option(help="Updates per rollout batch.")] = 2,
     threads: Annotated[int, typer.Option(help="Torch threads.")] = 2,
     profile: Annotated[Path | None, typer.Option(help="Write where the time goes here.")] = None,
+    smallest: Annotated[bool, typer.Option("--smallest", help="Try it out.")] = False,
 ) -> None:
     make_deterministic(1, threads)
+    size = SMALLEST if smallest else {}
+    config = CONFIG.model_copy(update={"minibatches": minibatches, **size})
     if profile:
         profiler = cProfile.Profile()
-        total = timed(True, minibatches, profiler)
+        total = timed(True, config, profiler)
         rows = [
             f"| {name} | {own / total:.0%} |\n" for name, own in phases(profiler, total).items()
         ]
@@ -186,7 +178,7 @@ def main(
     ratios = []
     for pair in range(pairs):
         order = (True, False) if pair % 2 else (False, True)
-        seconds = {ours: timed(ours, minibatches) for ours in order}
+        seconds = {ours: timed(ours, config) for ours in order}
         ratios.append(seconds[True] / seconds[False])
         print(f"IL-GRPO {seconds[True]:.2f} s, TRL {seconds[False]:.2f} s: {ratios[-1]:.2f}")
     if ratios:

@@ -42,12 +42,13 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aigq_tasks.market.visits import searches_and_clicks, visits_between
-from aigq_tasks.recall.x2q import X2qConfig, x2q_entries
+from aigq_tasks.recall.config import X2qConfig
+from aigq_tasks.recall.x2q import x2q_entries
 from aigq_tasks.samples.holdout import held_out
 from aigq_tasks.samples.labels import direct_candidates, rerank, think_candidates
 from aigq_tasks.samples.sessions import direct_sessions, kept_sessions, think_sessions
-from aigq_tasks.settings import MarketSettings
+from aigq_tasks.sources.market.config import MarketConfig
+from aigq_tasks.sources.market.visits import searches_and_clicks, visits_between
 
 Frames = dict[str, pd.DataFrame]
 REQUESTS, CLICKS, RANKED, PROPOSED, TIES = 7, 1 / 12, 60, 8, 100  # per user; share of hints
@@ -72,12 +73,12 @@ class Cost:
     start: float
 
 
-def market(day: date, seed: int) -> Frames:
+def market(day: date, seed: int, households: int) -> Frames:
     """The log tables of a day at 1x, and `users`, `signals` (query, views, ctr)."""
-    settings, rng = MarketSettings(), np.random.default_rng(seed)
-    searches, clicks = searches_and_clicks(visits_between(day, day, settings, seed), settings, seed)
+    config, rng = MarketConfig(households=households), np.random.default_rng(seed)
+    searches, clicks = searches_and_clicks(visits_between(day, day, config, seed), config, seed)
     users = np.unique(np.concatenate([searches["user_id"], clicks["user_id"]]).astype(str))
-    phrases = np.unique(np.concatenate([searches["query"], clicks["text"]]).astype(str))
+    phrases = np.unique(np.concatenate([searches["query"], clicks["title"]]).astype(str))
     return {
         "searches": searches[["event_id", "user_id", "time", "query"]],
         "item_clicks": clicks[["user_id", "time"]],
@@ -262,7 +263,12 @@ def pandas_rerank(
     return rows.loc[rows["rank"] <= size, columns].reset_index(drop=True)
 
 
-def spark(scratch: Path) -> Any:
+def duckdb(scratch: Path, threads: int) -> Any:
+    own = {"threads": threads} if threads else {}
+    return ibis.duckdb.connect(temp_directory=str(scratch), **own)
+
+
+def spark(scratch: Path, _: int) -> Any:
     from pyspark.sql import SparkSession
 
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
@@ -278,6 +284,9 @@ def spark(scratch: Path) -> Any:
     session = SparkSession.builder.master("local[*]").config(map=options).getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     return ibis.pyspark.connect(session)
+
+
+CONNECT = {"duckdb": duckdb, "spark": spark}
 
 
 def measured(engine: str, job: str, folder: Path, day: date, seed: int, threads: int) -> Cost:
@@ -297,11 +306,7 @@ def prepared(
     """The job, with its engine connected."""
     if engine == "pandas":
         return partial(with_pandas, folder, out, day, seed)
-    scratch = out / "scratch"
-    if engine == "spark":
-        return partial(with_ibis, spark(scratch), job, folder, out, day, seed)
-    own = {"threads": threads} if threads else {}
-    connection = ibis.duckdb.connect(temp_directory=str(scratch), **own)
+    connection = CONNECT[engine](out / "scratch", threads)
     return partial(with_ibis, connection, job, folder, out, day, seed)
 
 
@@ -342,12 +347,13 @@ def main() -> None:
     add("--engines", nargs="+", default=["duckdb", "pandas"], choices=["duckdb", "pandas", "spark"])
     add("--jobs", nargs="+", default=["samples", "x2q"], choices=["samples", "x2q"])
     add("--day", type=date.fromisoformat, default=date(2017, 11, 6), help="a day of the market")
+    add("--households", type=int, default=0, help="of the market, the first by hash; 0: all")
     add("--repeats", type=int, default=3, help="runs of each; the median of each figure is printed")
     add("--threads", type=int, default=0, help="of DuckDB; 0: one per core")
     add("--seed", type=int, default=17)
     options = parser.parse_args()
 
-    tables = market(options.day, options.seed)
+    tables = market(options.day, options.seed, options.households)
     visits = len(tables["users"])
     runs = [(job, e) for job in options.jobs for e in options.engines if (job, e) != NOT_WRITTEN]
     costs: dict[tuple[str, str], dict[int, Cost]] = {run: {} for run in runs}
@@ -384,7 +390,7 @@ def ratios(costs: dict[int, Cost], small: int, large: int) -> str:
     """Figures per visit at the large size over those at the small one, against the requirement."""
     a, b, more = costs[small], costs[large], large / small
     wall, cpu, peak = b.wall / a.wall / more, b.cpu / a.cpu / more, b.peak / a.peak / more
-    added = (b.peak - b.start) / (a.peak - a.start) / more
+    added = (b.peak - b.start) / max(a.peak - a.start, 1) / more
     met = "met" if max(wall, peak) <= MOST else "MISSED"
     return (
         f"{large}x to {small}x per visit: time {wall:.2f}, CPU {cpu:.2f}, peak memory {peak:.2f} "

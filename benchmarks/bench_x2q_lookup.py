@@ -17,10 +17,9 @@ from contextlib import contextmanager
 import numpy as np
 import pandas as pd
 from tenacity import Retrying, stop_after_delay, wait_fixed
-from valkey import Valkey
 
-from aigq_tasks.recall import versions, x2q_source
 from aigq_tasks.services.environment import valkey_binary
+from aigq_tasks.serving.indexes import connect, load_x2q, lookup_x2q
 
 DEPTH, ASKED, KNOWN = 30, 10, 8
 
@@ -43,24 +42,20 @@ def index(triggers: int) -> pd.DataFrame:
 
 @contextmanager
 def valkey_server() -> Iterator[str]:
-    """A server without persistence; yields its URL."""
+    """A server without persistence; yields its URL as soon as it answers."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    url = f"redis://127.0.0.1:{port}/0"
     command = [str(valkey_binary()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
         try:
-            yield f"redis://127.0.0.1:{port}/0"
+            for attempt in Retrying(stop=stop_after_delay(10), wait=wait_fixed(0.05), reraise=True):
+                with attempt, connect(url) as client:
+                    client.ping()
+            yield url
         finally:
             server.terminate()
-
-
-def connected(url: str) -> Valkey:
-    """A client, as soon as the server answers."""
-    for attempt in Retrying(stop=stop_after_delay(5), wait=wait_fixed(0.05), reraise=True):
-        with attempt:
-            client = versions.connect(url)
-    return client
 
 
 def main() -> None:
@@ -69,9 +64,9 @@ def main() -> None:
     parser.add_argument("--lookups", type=int, default=5_000)
     options = parser.parse_args()
     rng = np.random.default_rng(0)
-    with valkey_server() as url, connected(url) as client:
+    with valkey_server() as url, connect(url) as client:
         clock = time.perf_counter()
-        x2q_source.load(client, "bench", index(options.triggers), ttl_days=1)
+        load_x2q(client, "bench", index(options.triggers))
         seconds = time.perf_counter() - clock
         print(f"load {options.triggers} triggers of {DEPTH} queries: {seconds:.1f} s")
         milliseconds = []
@@ -79,7 +74,7 @@ def main() -> None:
             known = rng.integers(options.triggers, size=KNOWN)
             asked = [f"trigger number {n}" for n in known] + ["no such", "trigger"]
             clock = time.perf_counter()
-            found = x2q_source.lookup(client, "bench", asked)
+            found = lookup_x2q(client, "bench", asked)
             milliseconds.append((time.perf_counter() - clock) * 1_000)
             assert len(found) <= ASKED
     median, p99 = np.percentile(milliseconds, [50, 99])

@@ -1,22 +1,72 @@
-"""What the benchmarks measure is what they say."""
+"""The benchmarks run, line by line, and what they measure is what they say."""
 
 import importlib.util
+import os
+import shutil
+import subprocess
 import sys
 from datetime import date
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 import ibis
 import numpy as np
 import pandas as pd
 import pytest
+from traced.sitecustomize import executable_lines
 
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+TRACED = Path(__file__).parent / "traced"
 DAY = date(2017, 11, 6)
+# The smallest runs, which together meet every line. They say nothing about speed.
+RUNS = {
+    "bench_ctr_scoring": ["--smallest --runs 2"],
+    "bench_grpo_step": ["--smallest --pairs 1 --threads 1 --profile profile.md"],
+    "bench_samples_scale": ["--households 100 --sizes 1 2 --repeats 1 --threads 1"],
+    "bench_x2q_lookup": ["--triggers 20 --lookups 20"],
+}
+SPARK = importlib.util.find_spec("pyspark") is not None and shutil.which("java") is not None
+if SPARK:
+    RUNS["bench_samples_scale"].append(
+        "--households 100 --sizes 1 --repeats 1 --jobs x2q --engines spark"
+    )
+
+
+def test_every_benchmark_is_run_here() -> None:
+    assert sorted(RUNS) == sorted(path.stem for path in FOLDER.glob("*.py"))
+
+
+@pytest.mark.parametrize("name", sorted(RUNS))
+def test_the_smallest_runs_meet_every_line(name: str, tmp_path: Path) -> None:
+    script, lines = FOLDER / f"{name}.py", tmp_path / "lines"
+    lines.mkdir()
+    env = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(TRACED), os.environ.get("PYTHONPATH", "")]),
+        "AIGQ_LINES_OF": str(script),
+        "AIGQ_LINES_TO": str(lines),
+        "OMP_NUM_THREADS": "1",
+    }
+    for options in RUNS[name]:
+        command = [sys.executable, str(script), *options.split()]
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+    run = {int(n) for part in lines.iterdir() for n in part.read_text().split()}
+    source = script.read_text()
+    text, code = source.splitlines(), compile(source, str(script), "exec")
+    missed = executable_lines(code) - run - (set() if SPARK else lines_of_spark(code))
+    assert [f"{n}: {text[n - 1]}" for n in sorted(missed)] == []
+
+
+def lines_of_spark(code: CodeType) -> set[int]:
+    """The lines of a benchmark's function `spark`."""
+    own = [one for one in code.co_consts if isinstance(one, CodeType) and one.co_name == "spark"]
+    return set().union(*map(executable_lines, own))
 
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks" / "bench_samples_scale.py"
+    path = FOLDER / "bench_samples_scale.py"
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
