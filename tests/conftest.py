@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 import servers
 
+from aigq_tasks.pipeline.context import Context
 from aigq_tasks.settings import Settings
-from aigq_tasks.stages.context import Context
 from aigq_tasks.storage.objects import ObjectStore
 
 LONGEST = (

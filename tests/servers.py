@@ -20,6 +20,7 @@ from botocore.config import Config
 
 from aigq_tasks.services.environment import valkey_binary, weed_binary
 from aigq_tasks.settings import MlflowSettings, S3Settings, Settings, ValkeySettings
+from aigq_tasks.tracking.runs import Tracking
 
 START_SECONDS = 90.0
 
@@ -246,4 +247,12 @@ def settings_for(s3: S3Server, bucket: str, mlflow_url: str, valkey_url: str) ->
             host=str(mlflow.hostname), port=mlflow.port, experiment=f"experiment-{bucket}"
         ),
         valkey=ValkeySettings(host=str(valkey.hostname), port=valkey.port),
+    )
+
+
+def tracking_of(settings: Settings) -> Tracking:
+    """The experiment of the settings, as the runner opens it."""
+    mlflow, source = settings.mlflow, settings.source()
+    return Tracking(
+        mlflow.url, mlflow.experiment, settings.s3.bucket, source.label, source.days()[0]
     )

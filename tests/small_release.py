@@ -13,17 +13,19 @@ import numpy as np
 import pandas as pd
 import servers
 
+from aigq_tasks.logs.behaviours import behaviours
 from aigq_tasks.logs.schema import empty
+from aigq_tasks.pipeline.calendar import days_between
+from aigq_tasks.pipeline.context import Context
+from aigq_tasks.pipeline.reading import logs_of
+from aigq_tasks.pipeline.runner import run_stage
+from aigq_tasks.releases.publish import candidate
+from aigq_tasks.serving.histories import BEHAVIOUR_TABLES, latest_profiles, shoppers_at
 from aigq_tasks.settings import Settings
-from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.generation import shoppers_at
-from aigq_tasks.stages.publish import THINK_STAGES, candidate
-from aigq_tasks.stages.reading import days_between, log_window, read_behaviours, read_users
-from aigq_tasks.stages.runner import StageOutput
-from aigq_tasks.stages.u2q import build_u2q
+from aigq_tasks.stages.u2q import U2Q
 from aigq_tasks.storage.canonical import to_json
 from aigq_tasks.storage.ledger import Entry
-from aigq_tasks.storage.manifests import Manifest, Output
+from aigq_tasks.storage.manifests import Blob, Manifest
 from aigq_tasks.storage.tables import to_parquet
 
 DAY = date(2017, 11, 6)
@@ -34,9 +36,9 @@ WRITTEN = ["milk", "soap", "eggs"]  # what its policy writes for everybody
 SETTINGS = {
     "AIGQ_BOOTSTRAP_DAY": EVE.isoformat(),
     "AIGQ_LAUNCH_DAYS": "2",
-    "AIGQ_MARKET__HISTORY_DAYS": "2",
+    "AIGQ_HISTORY_DAYS": "2",
     "AIGQ_GENERATION__LIST_LENGTH": "3",
-    "AIGQ_POLICY__THREADS": "1",
+    "AIGQ_THREADS": "1",
     "AIGQ_SAMPLES__HISTORY_LINES": "4",
     "AIGQ_THINK__LIMITS__INTERESTS": "2",
     "AIGQ_THINK__LIMITS__QUERIES": "2",
@@ -54,16 +56,10 @@ def small_settings(
     return servers.settings_for(s3, bucket, "http://127.0.0.1:1", valkey_url)
 
 
-def store_result(ctx: Context, stage: str, day: date, output: StageOutput) -> Manifest:
-    """Store what a stage computed, as the runner does."""
-    outputs = {
-        name: Output(ctx.store.put_blob(data), len(data)) for name, data in output.files.items()
-    }
-    return ctx.manifests.create(Manifest(stage=stage, day=day, outputs=outputs))
-
-
 def store_files(ctx: Context, stage: str, day: date, files: dict[str, bytes]) -> Manifest:
-    return store_result(ctx, stage, day, StageOutput(files, {}))
+    """Store what a stage computed, as the runner does."""
+    outputs = {name: Blob(ctx.store.put_blob(data), len(data)) for name, data in files.items()}
+    return ctx.manifests.create(Manifest(stage=stage, day=day, outputs=outputs))
 
 
 def small_policy(think: int = 0) -> tuple[Any, Any]:
@@ -94,14 +90,13 @@ def small_policy(think: int = 0) -> tuple[Any, Any]:
 def taught_policy(ctx: Context, queries: list[str]) -> dict[str, bytes]:
     """The files of a small policy that writes these queries for everybody."""
     from aigq_tasks.policy.backbone import save_policy
+    from aigq_tasks.policy.config import PolicySample, SftConfig
     from aigq_tasks.policy.il_sft import train_il_sft
-    from aigq_tasks.policy.training import PolicySample, SftConfig
 
-    window = log_window(ctx, DAY)
-    history = read_behaviours(ctx, window, None)
-    prompts = [
-        own.prompt() for own in shoppers_at(ctx, USERS, read_users(ctx, window), history, DAY)
-    ]
+    logs = logs_of(ctx, days_between(EVE, DAY), (*BEHAVIOUR_TABLES, "users"))
+    users, lines = latest_profiles(logs["users"]), ctx.settings.samples.history_lines
+    shoppers = shoppers_at(USERS, users, behaviours(logs, {}), DAY, lines)
+    prompts = [shopper.prompt() for shopper in shoppers]
     samples = [PolicySample("", prompt, queries) for prompt in prompts]
     policy = small_policy()
     train_il_sft(*policy, samples, SftConfig(epochs=40, batch_size=4, learning_rate=1e-2), seed=0)
@@ -113,7 +108,7 @@ def make_results(ctx: Context) -> None:
     from aigq_tasks.policy.backbone import save_policy
 
     for day in days_between(EVE - timedelta(days=1), DAY):
-        store_files(ctx, "market", day, _log(day))
+        store_files(ctx, "logs", day, _log(day))
     texts = pd.DataFrame({"item_id": ["1"], "facets": ["f"], "text": ["oat milk"]})
     shared = {
         "item-texts": {"item_texts.parquet": to_parquet(texts)},
@@ -138,8 +133,7 @@ def make_results(ctx: Context) -> None:
             why="test",
         )
     )
-    today = ("ctr", "x2q", "item-texts", "recall", *THINK_STAGES)
-    for name in today:
+    for name in ("ctr", "x2q", "item-texts", "recall", "think-samples", "think-policy"):
         source = made.get(name, made["think"])
         ctx.manifests.create(replace(source, stage=name, day=DAY))
     ctx.manifests.create(replace(made["direct"], stage="policy", day=DAY))
@@ -152,10 +146,8 @@ def make_results(ctx: Context) -> None:
 def small_release(ctx: Context) -> Entry:
     """The release of DAY with all it is made of; it is not published."""
     make_results(ctx)
-    policy = ctx.manifests.head("policy", DAY)
-    assert policy is not None
-    store_result(ctx, "u2q", DAY, build_u2q(ctx, DAY, policy, None))
-    return candidate(ctx, DAY)
+    run_stage(replace(U2Q, needs=("s3",)), ctx, DAY)
+    return candidate(ctx, DAY, "w", "test")
 
 
 def x2q_table(query: str) -> pd.DataFrame:
@@ -188,7 +180,7 @@ def _log(day: date) -> dict[str, bytes]:
     clicks = pd.DataFrame({"event_id": ["c0"], "user_id": ["ann"], "item_id": ["1"]}).assign(
         time=morning, title="oat drink"
     )
-    users = pd.DataFrame({"user_id": list(USERS)}).assign(age="", income="", household="")
+    users = pd.DataFrame({"user_id": list(USERS)}).assign(attributes="")
     tables = {
         "users": users,
         "items": empty("items"),
@@ -207,26 +199,30 @@ def _categories() -> dict[str, bytes]:
 
 
 def _click_model() -> dict[str, bytes]:
+    from ctr_model.config import TrainConfig
     from ctr_model.features import FEATURES
-    from ctr_model.train import TrainConfig, train
+    from ctr_model.train import train
 
     draw = np.random.default_rng(0)
     features = draw.random((600, len(FEATURES)), dtype=np.float32)
     days = np.repeat(np.arange("2017-11-03", "2017-11-06", dtype="M8[D]"), 200)
-    return train(features, draw.random(600) < 0.3, days, TrainConfig(max_trees=3)).to_files()
+    config = TrainConfig(num_threads=1, max_trees=3)
+    return train(features, draw.random(600) < 0.3, days, config, seed=0).to_files()
 
 
 def _recall(ctx: Context) -> dict[str, bytes]:
     from aigq_tasks.recall import coclick, ebr, own_history, popularity
+    from aigq_tasks.recall.config import EbrConfig
 
-    history = read_behaviours(ctx, log_window(ctx, EVE), None)
+    days = days_between(EVE - timedelta(days=1), EVE)
+    history = behaviours(logs_of(ctx, days, BEHAVIOUR_TABLES), {})
     as_of = pd.Timestamp(DAY)
-    config = ebr.EbrConfig(dim=8, hidden=8, epochs=1)
+    config = EbrConfig(dim=8, hidden=8, epochs=1)
     sources = (
         popularity.build(history, as_of),
         coclick.build(history, as_of),
         own_history.build(history, as_of),
-        ebr.train(history, as_of, config)[0],
+        ebr.train(history, as_of, config, seed=17)[0],
     )
     return {
         f"{source.name}/{name}": data

@@ -14,8 +14,8 @@ import pytest
 from pydantic import SecretStr
 from servers import free_ports
 
-from aigq_tasks.alerts import Alert, send, sentence
 from aigq_tasks.errors import AigqError
+from aigq_tasks.services.alerts import Alert, send, sentence
 from aigq_tasks.settings import AlertSettings
 
 with warnings.catch_warnings():  # leaves the standard library with Python 3.12

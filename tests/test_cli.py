@@ -3,17 +3,25 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from aigq_tasks import cli, settings
 from aigq_tasks.errors import AigqError, OutsideTheLog
-from aigq_tasks.stages.bootstrap import STEPS
-from aigq_tasks.stages.plan import STAGES
+from aigq_tasks.releases.bootstrap import STEPS
+from aigq_tasks.stages.day import DAY
 
-COMMANDS = [*(stage.name for stage in STAGES), "publish"]
-HEAVY = {"torch", "transformers", "trl", "lightgbm", "mlflow", "duckdb", "airflow"}
+COMMANDS = [*(step.name for step in DAY), "publish"]
+HEAVY = {"torch", "transformers", "trl", "lightgbm", "mlflow", "duckdb", "airflow", "pandas"}
+IN_THE_LEDGER = (
+    ["publish", "--day", "2017-11-06"],
+    ["bootstrap", "release", "--day", "2017-11-05"],
+    ["rollback", "--to", "3", "--reason", "clicks fell"],
+    ["decline", "--day", "2017-11-06", "--reason", "odd"],
+    ["promote"],
+)
 
 
 def aigq(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -63,7 +71,7 @@ def test_a_stage_asks_for_its_day(stage: str) -> None:
 
 
 @pytest.mark.parametrize("day", ["2017-13-01", "yesterday", "06.11.2017", ""])
-@pytest.mark.parametrize("command", [["market"], ["bootstrap", "all"], ["hints", "--user", "h1"]])
+@pytest.mark.parametrize("command", [["logs"], ["bootstrap", "all"], ["hints", "--user", "h1"]])
 def test_a_wrong_day_never_starts_a_stage(
     command: list[str], day: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,7 +83,7 @@ def test_a_wrong_day_never_starts_a_stage(
 
 
 def test_a_wrong_day_is_one_clear_line(tmp_path: Path) -> None:
-    result = aigq("market", "--day", "2017-13-01", folder=tmp_path)
+    result = aigq("logs", "--day", "2017-13-01", folder=tmp_path)
     assert result.returncode != 0
     lines = [line for line in result.stderr.splitlines() if "2017-13-01" in line]
     assert len(lines) == 1
@@ -85,7 +93,7 @@ def test_a_wrong_day_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_what_a_user_can_mend_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
-    result = aigq("market", "--day", "2017-11-06", folder=tmp_path, AIGQ_CONFIG="absent.toml")
+    result = aigq("logs", "--day", "2017-11-06", folder=tmp_path, AIGQ_CONFIG="absent.toml")
     assert result.returncode == 1
     assert result.stderr == "aigq: AIGQ_CONFIG names absent.toml, which is not a file\n"
     assert list(tmp_path.iterdir()) == []
@@ -104,7 +112,7 @@ def test_errors_become_exit_codes(
         raise error
 
     monkeypatch.setattr(settings, "load_settings", fail)
-    monkeypatch.setattr(sys, "argv", ["aigq", "market", "--day", "2017-11-06"])
+    monkeypatch.setattr(sys, "argv", ["aigq", "logs", "--day", "2017-11-06"])
     monkeypatch.setattr(os, "environ", dict(os.environ))  # main() sets defaults there
     with pytest.raises(SystemExit) as exit_:
         cli.main()
@@ -127,17 +135,72 @@ def test_a_fault_of_the_program_is_not_dressed_up(monkeypatch: pytest.MonkeyPatc
         raise ZeroDivisionError
 
     monkeypatch.setattr(settings, "load_settings", fail)
-    monkeypatch.setattr(sys, "argv", ["aigq", "market", "--day", "2017-11-06"])
+    monkeypatch.setattr(sys, "argv", ["aigq", "logs", "--day", "2017-11-06"])
     monkeypatch.setattr(os, "environ", dict(os.environ))
     with pytest.raises(ZeroDivisionError):
         cli.main()
 
 
-def test_importing_the_command_line_loads_nothing_heavy() -> None:
-    code = "import sys, aigq_tasks.cli; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+def test_the_command_line_loads_nothing_heavy_to_say_what_it_can() -> None:
+    code = (
+        "import sys; sys.argv = ['aigq', '--help']\n"
+        "from aigq_tasks.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: print(*sorted(sys.modules), file=sys.stderr)"
+    )
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
-    loaded = set(run.stdout.split())
-    assert "aigq_tasks" in loaded
-    assert loaded & HEAVY == set()
+    assert "think-policy" in run.stdout
+    loaded = run.stderr.split()
+    assert {module.split(".")[0] for module in loaded} & HEAVY == set()
+    ours = {module for module in loaded if module.startswith("aigq_tasks.")}
+    stages = {module for module in ours if module.startswith("aigq_tasks.stages.")}
+    assert stages == {"aigq_tasks.stages.day"}  # names, no stage
+    assert "aigq_tasks.settings" not in ours
+
+
+@pytest.mark.parametrize("command", IN_THE_LEDGER, ids=lambda command: command[0])
+def test_who_and_why_come_from_the_option_or_the_scheduler_else_from_the_system(
+    command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, ...]] = []
+
+    def note(*arguments: Any) -> None:
+        told.append(tuple(str(argument) for argument in arguments))
+
+    for target in (
+        "publish.publish",
+        "bootstrap.bootstrap",
+        "rollback.rollback",
+        "approval.decline",
+        "promote.promote",
+    ):
+        monkeypatch.setattr(f"aigq_tasks.releases.{target}", note)
+    monkeypatch.setattr("getpass.getuser", lambda: "bob")
+    for name in ("AIGQ_WHO", "AIGQ_WHY"):
+        monkeypatch.delenv(name, raising=False)
+    scheduler = {"AIGQ_WHO": "airflow run 7", "AIGQ_WHY": "nightly"}
+    for extra, env in ((["--who", "ada"], scheduler), ([], scheduler), ([], {"AIGQ_WHO": ""})):
+        result = CliRunner().invoke(cli.app, [*command, *extra], env=env, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    who = [next(name for name in call if name in ("ada", "airflow run 7", "bob")) for call in told]
+    assert who == ["ada", "airflow run 7", "bob"]
+    if command[0] in ("publish", "bootstrap"):
+        assert [call[-1] for call in told] == ["nightly", "nightly", "by hand"]
+
+
+def test_without_any_name_nothing_is_appended(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def nobody() -> str:
+        raise KeyError("no such uid")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    monkeypatch.setattr(os, "environ", {**os.environ, "AIGQ_WHO": ""})
+    monkeypatch.setattr(sys, "argv", ["aigq", "promote"])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    assert exit_.value.code == 1
+    expected = "aigq: no user name for the ledger: set the variable AIGQ_WHO\n"
+    assert capsys.readouterr().err == expected

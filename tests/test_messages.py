@@ -7,7 +7,7 @@ import pytest
 import structlog
 
 from aigq_tasks.errors import AigqError, OutsideTheLog
-from aigq_tasks.messages import VARIABLE, about, complain, say
+from aigq_tasks.messages import VARIABLE, about, complain, markdown, say
 
 
 @pytest.fixture(autouse=True)
@@ -66,3 +66,11 @@ def test_logged_text_stays_data(capsys: pytest.CaptureFixture[str]) -> None:
     (line,) = capsys.readouterr().err.splitlines()
     assert "\x1b" not in line
     assert json.loads(line)["event"] == 'query "\x1b[2J\n{"level": "fake"}" is refused'
+
+
+def test_rows_as_markdown() -> None:
+    rows = [{"day": "2017-11-06", "release": "4"}, {"day": "2017-11-07", "release": "5"}]
+    assert markdown(rows) == (
+        "| day | release |\n| --- | --- |\n| 2017-11-06 | 4 |\n| 2017-11-07 | 5 |\n"
+    )
+    assert markdown([]) == ""

@@ -1,7 +1,7 @@
 """`aigq` with tiny computations, for tests of what surrounds them: order, parents, conflicts.
 
-Every stage is the project's own, with its name, its inputs and its settings; only `compute` is
-replaced: it hashes the inputs. Runner, manifests, ledger, shelf and `publish` are the project's,
+Every stage is the project's own, with its name, its reads and its settings; only `compute` is
+replaced: it hashes what was read. Runner, manifests, ledger, shelf and `publish` are the project's,
 on real servers; nothing is logged in MLflow.
 
 As a program it takes the place of the command at the price of a fork: `serve` loads the packages
@@ -15,8 +15,9 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +25,20 @@ import pandas as pd
 
 from aigq_tasks.cli import NOTHING_TO_DO
 from aigq_tasks.errors import AigqError, NothingToDo
+from aigq_tasks.pipeline.calendar import require_think_due
+from aigq_tasks.pipeline.context import Context
+from aigq_tasks.pipeline.given import Given
+from aigq_tasks.pipeline.runner import files_of, run_stage
+from aigq_tasks.pipeline.stage import Output, Slice, Stage
 from aigq_tasks.recall import u2q
+from aigq_tasks.releases.live import publish_release
+from aigq_tasks.releases.publish import publish
 from aigq_tasks.settings import load_settings
-from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.plan import STAGES, stages_of
-from aigq_tasks.stages.policy import require_think_due, think_is_due
-from aigq_tasks.stages.publish import THINK_STAGES, publish
-from aigq_tasks.stages.release import publish_release
-from aigq_tasks.stages.runner import Stage, StageOutput, run_stage
+from aigq_tasks.stages.day import find, steps_of
 from aigq_tasks.storage.canonical import to_json
 from aigq_tasks.storage.ledger import Entry
-from aigq_tasks.storage.manifests import Manifest, Output
+from aigq_tasks.storage.manifests import Blob, Manifest
 from aigq_tasks.storage.objects import sha256
-from aigq_tasks.storage.tables import to_parquet
 
 CONTROL = "TINY_AIGQ_CONTROL"  # names the folder by which a test stops a stage
 HELD_SECONDS = 600
@@ -50,46 +52,35 @@ with socket.socket(socket.AF_UNIX) as server:
 """
 
 
-@dataclass(frozen=True)
-class Tiny:
-    """A stage of the project whose result is the digest of its inputs."""
-
-    real: Stage
-    needs: tuple[str, ...] = ("s3",)
-
-    @property
-    def name(self) -> str:
-        return self.real.name
-
-    def inputs(self, ctx: Context, day: date) -> dict[str, str]:
-        return self.real.inputs(ctx, day)
-
-    def config(self, ctx: Context) -> dict[str, Any]:
-        return self.real.config(ctx)
-
-    def compute(self, ctx: Context, day: date) -> StageOutput:
-        facts = to_json([self.name, day.isoformat(), self.inputs(ctx, day), self.config(ctx)])
-        files = _files(self.name, sha256(facts), day)
-        if self.name == "gate":
-            verdict: dict[str, Any] = {"accepted": True, "ctr_faults": []}
-            if think_is_due(ctx, day):
-                verdict["think"] = {"accepted": True}
-            files["verdict.json"] = to_json(verdict)
-        metrics: dict[str, float | str] = {"servable": 1.0} if self.name == "servable" else {}
-        return StageOutput(files=files, metrics=metrics)
+def tiny(stage: Stage[Any]) -> Stage[Any]:
+    """The stage with a result that is the digest of all it reads and of its settings."""
+    return replace(stage, needs=("s3",), compute=partial(tiny_compute, stage.name))
 
 
-def _files(stage: str, digest: str, day: date) -> dict[str, bytes]:
-    """Outputs that depend on the digest, with what other stages and `publish` read of them."""
-    files = {"digest": digest.encode()}
+def tiny_compute(stage: str, given: Given, settings: Slice, day: date) -> Output:
+    read = {key: found.digest for key, found in sorted(given.resolved.items())}
+    facts = to_json([stage, day.isoformat(), read, settings.model_dump(mode="json")])
+    output = tiny_output(stage, sha256(facts), day)
+    if stage != "gate":
+        return output
+    verdict: dict[str, Any] = {"accepted": True, "ctr_faults": []}
+    if "think-policy" in given.result("evaluate").manifest.inputs:
+        verdict["think"] = {"accepted": True}
+    return replace(output, records={"verdict.json": verdict})
+
+
+def tiny_output(stage: str, digest: str, day: date) -> Output:
+    """What depends on the digest, with what other stages and `publish` read of it."""
+    output = Output(files={"digest": digest.encode()})
     if stage == "servable":
-        files["servable.json"] = to_json({"servable": True, "reasons": []})
-    elif stage == "u2q":
-        files["u2q.parquet"] = to_parquet(u2q.build({"ann": [digest[:8]]}, day))
-    elif stage == "x2q":
+        verdict = {"servable": True, "reasons": []}
+        return replace(output, records={"servable.json": verdict}, metrics={"servable": 1.0})
+    if stage == "u2q":
+        return replace(output, tables={"u2q": u2q.build({"ann": [digest[:8]]}, day)})
+    if stage == "x2q":
         row = {"trigger": ["tea"], "rank": [1], "query": [digest[:8]], "score": [1.0]}
-        files["x2q.parquet"] = to_parquet(pd.DataFrame(row))
-    return files
+        return replace(output, tables={"x2q": pd.DataFrame(row)})
+    return output
 
 
 def bootstrap(ctx: Context) -> Entry:
@@ -101,13 +92,14 @@ def bootstrap(ctx: Context) -> Entry:
         "sft": "sft",
         "think": "think-sft",
         **{kind: kind for kind in ("ctr", "recall", "u2q", "x2q", "item-texts", "item-model")},
+        "categories": "categories",
     }.items():
-        made = _files(stage, sha256(stage.encode()), eve)
-        outputs = {name: Output(ctx.store.put_blob(data), len(data)) for name, data in made.items()}
+        made = files_of(tiny_output(stage, sha256(stage.encode()), eve))
+        outputs = {name: Blob(ctx.store.put_blob(data), len(data)) for name, data in made.items()}
         manifest = Manifest(stage=stage, day=eve, outputs=outputs)
         models[kind] = ctx.manifests.create(manifest).digest
-    for back in range(ctx.settings.market.history_days):
-        run(ctx, "market", eve - timedelta(days=back))
+    for back in reversed(range(ctx.settings.history_days)):
+        run(ctx, "logs", eve - timedelta(days=back))
     entry = Entry(
         day=eve,
         revision=1,
@@ -125,18 +117,18 @@ def bootstrap(ctx: Context) -> Entry:
 def run(ctx: Context, stage: str, day: date) -> None:
     """What `aigq STAGE --day D` does."""
     if stage == "publish":
-        publish(ctx, day)
+        publish(ctx, day, os.environ.get("AIGQ_WHO", "test"), os.environ.get("AIGQ_WHY", "test"))
         return
-    if stage in THINK_STAGES:
-        require_think_due(ctx, day)
-    (real,) = [one for one in STAGES if one.name == stage]
-    run_stage(Tiny(real), ctx, day)
+    step = find(stage)
+    if step.think:
+        require_think_due(ctx.settings, day)
+    run_stage(tiny(step.stage), ctx, day)
 
 
 def run_day(ctx: Context, day: date) -> None:
     """All stages of the day but `publish`."""
-    for stage in stages_of(ctx, day):
-        run(ctx, stage.name, day)
+    for step in steps_of(ctx.settings, day):
+        run(ctx, step.name, day)
 
 
 class Control:

@@ -18,7 +18,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from aigq_tasks.settings import Settings
-from aigq_tasks.stages.plan import STAGES
 
 RACES = 200
 SEED = 5
@@ -28,7 +27,7 @@ COLUMNS = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedC
 def main(report: Path, count: int | None) -> None:
     """Run all cells (or `count` of them) and all races; AssertionError at the first that fails."""
     console = Console(stderr=True)
-    chosen = matrix.cells(STAGES)
+    chosen = matrix.cells(world.STAGES)
     if count:
         chosen = matrix.some(chosen, count, SEED)
     began = time.monotonic()

@@ -9,8 +9,8 @@ from typing import Any
 
 from chaos import children
 
+from aigq_tasks.pipeline.stage import Stage
 from aigq_tasks.settings import Settings
-from aigq_tasks.stages.runner import Stage
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,15 @@ class Outcome:
 class World:
     """Where all stages of a day are done and the day is published, as the newest release.
 
-    publish: (settings, day), what publishes it. logs: a folder for what the children print.
+    run: (settings, name, day), what runs a stage; publish: (settings, day), what publishes the
+    day: functions of a module, for a child looks them up by name. logs: a folder for what the
+    children print.
     """
 
     settings: Settings
     day: date
-    stages: Sequence[Stage]
+    stages: Sequence[Stage[Any]]
+    run: Callable[[Settings, str, date], Any]
     publish: Callable[[Settings, date], Any]
     logs: Path
 

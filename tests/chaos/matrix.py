@@ -9,15 +9,15 @@ cell: the same keys and bytes in S3, one run and one model version in MLflow.
 import random
 import uuid
 from collections.abc import Iterator, Sequence
-from datetime import date
+from typing import Any
 
 from chaos import releases
 from chaos.cells import Cell, Outcome, World, killed_and_run_again
+from servers import tracking_of
 
-from aigq_tasks.registry import REGISTERED_MODELS
+from aigq_tasks.pipeline.context import Context
+from aigq_tasks.pipeline.stage import Stage
 from aigq_tasks.settings import Settings
-from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.runner import Stage, run_stage
 from aigq_tasks.storage.crash import (
     MODEL_POINTS,
     STAGE_POINTS,
@@ -26,18 +26,19 @@ from aigq_tasks.storage.crash import (
 )
 from aigq_tasks.storage.manifests import Manifest
 from aigq_tasks.storage.objects import blob_key, sha256
-from aigq_tasks.tracking import NOT_IN_NAMES, Tracking
+from aigq_tasks.tracking.registry import REGISTERED_MODELS
+from aigq_tasks.tracking.runs import NOT_IN_NAMES
 
 TRAINED = ("policy", "think-policy")
 
 
-def cells(stages: Sequence[Stage]) -> list[Cell]:
+def cells(stages: Sequence[Stage[Any]]) -> list[Cell]:
     """All of them, in the order of a day."""
     named = {stage.name: points_of(stage) for stage in stages} | releases.RELEASE_CELLS
     return [Cell(name, point) for name, points in named.items() for point in points]
 
 
-def points_of(stage: Stage) -> tuple[str, ...]:
+def points_of(stage: Stage[Any]) -> tuple[str, ...]:
     training = TRAINING_POINTS if stage.name in TRAINED else ()
     model = MODEL_POINTS if stage.name in REGISTERED_MODELS else ()
     tracking = TRACKING_POINTS[:3] + model + TRACKING_POINTS[3:]
@@ -61,7 +62,7 @@ def run_cells(world: World, chosen: Sequence[Cell]) -> Iterator[Outcome]:
             yield releases.release_cell(world, cell, references)
 
 
-def _stage_cell(world: World, stage: Stage, cell: Cell) -> Outcome:
+def _stage_cell(world: World, stage: Stage[Any], cell: Cell) -> Outcome:
     settings = with_experiment(world.settings, f"{cell.stage}-{cell.point}-{uuid.uuid4().hex[:6]}")
     ctx = Context.open(settings)
     before = ctx.store.list("")
@@ -79,9 +80,9 @@ def _stage_cell(world: World, stage: Stage, cell: Cell) -> Outcome:
         assert {name for name in before if name.startswith("manifests/")} - seen == (
             {key} if hidden else set()
         )
-        assert not Tracking(settings.mlflow.url, settings.mlflow.experiment).has(result)
+        assert not tracking_of(settings).has(result)
 
-    outcome = killed_and_run_again(world, cell, torn, _run, stage, settings, world.day)
+    outcome = killed_and_run_again(world, cell, torn, world.run, settings, stage.name, world.day)
     assert ctx.store.list("") == before
     assert ctx.store.get(key) == result.to_bytes()
     for output in result.outputs.values():
@@ -89,10 +90,6 @@ def _stage_cell(world: World, stage: Stage, cell: Cell) -> Outcome:
     if "mlflow" in stage.needs:
         check_tracked(settings, result)
     return outcome
-
-
-def _run(stage: Stage, settings: Settings, day: date) -> None:
-    run_stage(stage, Context.open(settings), day)
 
 
 def with_experiment(settings: Settings, name: str) -> Settings:

@@ -8,9 +8,9 @@ from dataclasses import replace
 from datetime import date, timedelta
 from queue import Queue
 
+from aigq_tasks.pipeline.context import Context
+from aigq_tasks.releases.live import publish_release
 from aigq_tasks.settings import Settings
-from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.release import publish_release
 from aigq_tasks.storage.ledger import FOLDER, SHELF, Entry, Ledger
 
 WRITERS = 8

@@ -8,16 +8,16 @@ from typing import Any
 from chaos import children
 from chaos.cells import Cell, Outcome, World, killed_and_run_again
 
-from aigq_tasks.recall import u2q, versions, x2q_source
+from aigq_tasks.pipeline.context import Context
+from aigq_tasks.pipeline.reading import table
+from aigq_tasks.releases.gc import collect
+from aigq_tasks.releases.live import load_indexes
+from aigq_tasks.releases.rollback import rollback
+from aigq_tasks.serving.indexes import connect, get_u2q, lookup_x2q, version_of
 from aigq_tasks.settings import Settings
-from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.gc import collect
-from aigq_tasks.stages.reading import table
-from aigq_tasks.stages.release import index_version, load_indexes
-from aigq_tasks.stages.releases import rollback
 from aigq_tasks.storage.crash import GC_POINTS, RELEASE_POINTS, SHELF_POINTS
 from aigq_tasks.storage.ledger import Entry
-from aigq_tasks.storage.manifests import Manifest, Output
+from aigq_tasks.storage.manifests import Blob, Manifest
 
 RELEASE_CELLS = {
     "publish": RELEASE_POINTS,
@@ -129,14 +129,12 @@ def _litter(ctx: Context, day: date) -> None:
     """Results that no release needs."""
     for number in range(3):
         files = {f"{n}.txt": f"{number} {n}".encode() for n in range(4)}
-        outputs = {
-            name: Output(ctx.store.put_blob(data), len(data)) for name, data in files.items()
-        }
+        outputs = {name: Blob(ctx.store.put_blob(data), len(data)) for name, data in files.items()}
         ctx.manifests.create(Manifest(stage=f"litter-{number}", day=day, outputs=outputs))
 
 
 def _rollback(settings: Settings, number: int) -> None:
-    rollback(Context.open(settings), number, "chaos")
+    rollback(Context.open(settings), number, "chaos", "chaos")
 
 
 def _collect(settings: Settings) -> None:
@@ -148,7 +146,7 @@ def _rewind(settings: Settings, number: int) -> None:
     ctx = Context.open(settings)
     for entry in ctx.ledger.entries()[number:]:
         ctx.store.delete(f"ledger/{entry.number:08d}.json")
-    with versions.connect(settings.valkey.url) as client:
+    with connect(settings.valkey.url) as client:
         client.flushdb()
     load_indexes(ctx, ctx.ledger.entry(number))
 
@@ -160,21 +158,21 @@ def check_served(settings: Settings, count: int) -> list[Entry]:
     assert [entry.number for entry in ledger] == list(range(1, count + 1))
     entry = ledger[-1]
     lists, index = (table(ctx, ctx.manifests.get(entry.models[kind]), kind) for kind in LOADED)
-    with versions.connect(settings.valkey.url) as client:
+    with connect(settings.valkey.url) as client:
         for user, rows in lists.groupby("user_id"):
-            own = u2q.get(client, index_version(entry, "u2q"), user)
+            own = get_u2q(client, version_of(entry.models["u2q"]), user)
             assert own is not None
             assert [query for query, _ in own.queries] == rows["query"].tolist()
         triggers = index["trigger"].unique().tolist()
-        found = x2q_source.lookup(client, index_version(entry, "x2q"), triggers)
+        found = lookup_x2q(client, version_of(entry.models["x2q"]), triggers)
         assert all(found[trigger] for trigger in triggers)
     return ledger
 
 
 def _check_expiry(settings: Settings, live: Entry) -> None:
     """Of the versions in Valkey the live one stays, and every key of the others expires."""
-    current = tuple(f"{kind}:{index_version(live, kind)}" for kind in LOADED)
-    with versions.connect(settings.valkey.url) as client:
+    current = tuple(f"{kind}:{version_of(live.models[kind])}" for kind in LOADED)
+    with connect(settings.valkey.url) as client:
         for key in client.scan_iter():
             stays = key in LOADED or key.startswith(current)
             assert (client.ttl(key) == -1) == stays, key

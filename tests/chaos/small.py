@@ -2,20 +2,22 @@
 
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from chaos import children
 from chaos.cells import World
 
+from aigq_tasks.pipeline.context import Context
+from aigq_tasks.pipeline.given import Given
+from aigq_tasks.pipeline.reading import need
+from aigq_tasks.pipeline.reads import Result
+from aigq_tasks.pipeline.runner import run_stage
+from aigq_tasks.pipeline.stage import Output, Slice, Stage
 from aigq_tasks.recall import u2q
+from aigq_tasks.releases.live import publish_release
 from aigq_tasks.settings import Settings
-from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.reading import blob, need
-from aigq_tasks.stages.release import publish_release
-from aigq_tasks.stages.runner import StageOutput, run_stage
 from aigq_tasks.storage.ledger import Entry
-from aigq_tasks.storage.manifests import Manifest, Output
+from aigq_tasks.storage.manifests import Blob, Manifest
 from aigq_tasks.storage.tables import to_parquet
 
 FIRST = date(2017, 11, 6)
@@ -23,28 +25,21 @@ DAY = FIRST + timedelta(days=1)
 LISTS = ("u2q", "x2q")
 
 
-class Scale:
-    """Twice the day's numbers. It goes by the name of a stage whose results are models."""
-
-    name = "ctr"
-    needs: tuple[str, ...] = ("s3", "mlflow")
-
-    def inputs(self, ctx: Context, day: date) -> dict[str, str]:
-        return {"numbers": need(ctx, "numbers", day).digest}
-
-    def config(self, ctx: Context) -> dict[str, Any]:
-        return {"factor": 2}
-
-    def compute(self, ctx: Context, day: date) -> StageOutput:
-        numbers = [int(n) for n in blob(ctx, need(ctx, "numbers", day), "n.txt").split()]
-        return StageOutput(
-            files={"doubled.txt": b" ".join(b"%d" % (2 * n) for n in numbers)},
-            metrics={"mean": 2 * sum(numbers) / len(numbers), "unit": "queries"},
-            charts={"bars.png": b"\x89PNG, as good as any for storing"},
-        )
+class Factor(Slice):
+    factor: int = 2
 
 
-STAGES = (Scale(),)
+def _scaled(given: Given, settings: Factor, day: date) -> Output:
+    numbers = [int(n) for n in given.result("numbers").file("n.txt").split()]
+    return Output(
+        files={"doubled.txt": b" ".join(b"%d" % (settings.factor * n) for n in numbers)},
+        metrics={"mean": settings.factor * sum(numbers) / len(numbers), "unit": "queries"},
+        charts={"bars.png": b"\x89PNG, as good as any for storing"},
+    )
+
+
+# Twice the day's numbers. It goes by the name of a stage whose results are models.
+SCALE = Stage("ctr", ("s3", "mlflow"), (Result("numbers"),), lambda _: Factor(), _scaled)
 
 
 def land(settings: Settings) -> Context:
@@ -63,11 +58,15 @@ def land(settings: Settings) -> Context:
 
 def build(settings: Settings, logs: Path) -> World:
     """The stage has run, and both days are released."""
-    children.warm("mlflow", "aigq_tasks.stages.releases")
-    run_stage(Scale(), land(settings), DAY)
+    children.warm("mlflow", "aigq_tasks.releases.rollback")
+    run_stage(SCALE, land(settings), DAY)
     for day in (FIRST, DAY):
         publish(settings, day)
-    return World(settings, DAY, STAGES, publish, logs)
+    return World(settings, DAY, [SCALE], run_scale, publish, logs)
+
+
+def run_scale(settings: Settings, stage: str, day: date) -> None:
+    run_stage(SCALE, Context.open(settings), day)
 
 
 def publish(settings: Settings, day: date) -> None:
@@ -88,5 +87,5 @@ def publish(settings: Settings, day: date) -> None:
 
 
 def _land(ctx: Context, stage: str, day: date, files: dict[str, bytes]) -> None:
-    outputs = {name: Output(ctx.store.put_blob(data), len(data)) for name, data in files.items()}
+    outputs = {name: Blob(ctx.store.put_blob(data), len(data)) for name, data in files.items()}
     ctx.manifests.create(Manifest(stage=stage, day=day, outputs=outputs))

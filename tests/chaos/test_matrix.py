@@ -22,5 +22,5 @@ def test_every_point_is_in_a_cell() -> None:
     known = {
         point for name in dir(crash) if name.endswith("_POINTS") for point in vars(crash)[name]
     }
-    stages = [*small.STAGES]
-    assert {cell.point for cell in matrix.cells(stages)} | set(crash.TRAINING_POINTS) == known
+    reached = {cell.point for cell in matrix.cells([small.SCALE])}
+    assert reached | set(crash.TRAINING_POINTS) == known

@@ -13,9 +13,9 @@ import servers
 from chaos import matrix, releases, small
 
 from aigq_tasks.errors import AigqError
+from aigq_tasks.pipeline.context import Context
+from aigq_tasks.pipeline.runner import run_stage
 from aigq_tasks.settings import Settings
-from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.runner import run_stage
 from aigq_tasks.storage import objects
 
 pytestmark = pytest.mark.integration
@@ -78,10 +78,10 @@ def test_s3_dies(
 ) -> None:
     s3 = mortal(servers.seaweedfs, tmp_path / "s3", servers.free_ports(8))
     where = servers.settings_for(s3.address, "own", settings.mlflow.url, settings.valkey.url)
-    undisturbed = run_stage(small.Scale(), small.land(settings), small.DAY).to_bytes()
+    undisturbed = run_stage(small.SCALE, small.land(settings), small.DAY).to_bytes()
     for module, point in (
-        ("stages.runner", "computed"),
-        ("stages.runner", "objects"),
+        ("pipeline.runner", "computed"),
+        ("pipeline.runner", "objects"),
         ("storage.manifests", "manifest-body"),
     ):
         bucket = where.s3.model_copy(update={"bucket": f"at-{point}"})
@@ -89,11 +89,11 @@ def test_s3_dies(
         at(module, point, s3.kill)
         monkeypatch.setattr(objects, "RETRY_SECONDS", 1.0)
         with pytest.raises(AigqError) as caught:
-            run_stage(small.Scale(), ctx, small.DAY)
+            run_stage(small.SCALE, ctx, small.DAY)
         one_line(caught, "S3 does not answer at http://127.0.0.1:")
         monkeypatch.setattr(objects, "RETRY_SECONDS", 60.0)  # a busy machine starts it slowly
         s3.start()
-        assert run_stage(small.Scale(), ctx, small.DAY).to_bytes() == undisturbed
+        assert run_stage(small.SCALE, ctx, small.DAY).to_bytes() == undisturbed
     # It is back before the stage gives up: the stage has only waited.
     ctx = small.land(where)
 
@@ -101,8 +101,8 @@ def test_s3_dies(
         s3.kill()
         threading.Timer(1.0, s3.start).start()
 
-    at("stages.runner", "objects", restart)
-    assert run_stage(small.Scale(), ctx, small.DAY).to_bytes() == undisturbed
+    at("pipeline.runner", "objects", restart)
+    assert run_stage(small.SCALE, ctx, small.DAY).to_bytes() == undisturbed
 
 
 def test_mlflow_dies(
@@ -117,24 +117,24 @@ def test_mlflow_dies(
     mlflow = mortal(servers.mlflow_server, tmp_path / "mlflow", port)
     small.land(settings)
     here = settings.mlflow.model_copy(update={"host": "127.0.0.1", "port": port})
-    for module, point in (("tracking", "metrics"), ("registry", "model-files")):
+    for module, point in (("tracking.runs", "metrics"), ("tracking.registry", "model-files")):
         own = matrix.with_experiment(settings.model_copy(update={"mlflow": here}), point)
         ctx = Context.open(own)
         at(module, point, mlflow.kill)
         with pytest.raises(AigqError) as caught:
-            run_stage(small.Scale(), ctx, small.DAY)
+            run_stage(small.SCALE, ctx, small.DAY)
         one_line(caught, f"MLflow at http://127.0.0.1:{port} fails: ")
         mlflow.start()
-        matrix.check_tracked(own, run_stage(small.Scale(), ctx, small.DAY))
+        matrix.check_tracked(own, run_stage(small.SCALE, ctx, small.DAY))
 
 
 @pytest.mark.parametrize(
     ("module", "point", "released"),
     [
-        ("recall.versions", "u2q-half", 1),
-        ("recall.versions", "x2q-half", 1),
-        ("stages.release", "indexes", 2),  # the ledger needs S3 alone
-        ("recall.versions", "u2q-retire", 2),
+        ("serving.indexes", "u2q-half", 1),
+        ("serving.indexes", "x2q-half", 1),
+        ("releases.live", "indexes", 2),  # the ledger needs S3 alone
+        ("serving.indexes", "u2q-retire", 2),
     ],
 )
 def test_valkey_dies(

@@ -9,30 +9,30 @@ from pathlib import Path
 import servers
 from chaos import children
 from chaos.cells import World
-from smallest import DAY, EVE, SMALLEST
+from smallest import DAY, SMALLEST, WHO, release
 
+from aigq_tasks.pipeline.context import Context
+from aigq_tasks.pipeline.runner import run_stage
+from aigq_tasks.releases.publish import publish
 from aigq_tasks.settings import Settings
-from aigq_tasks.stages.bootstrap import STEPS, bootstrap
-from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.plan import STAGES
-from aigq_tasks.stages.publish import publish
-from aigq_tasks.stages.runner import run_stage
+from aigq_tasks.stages import day as table
 
 BUCKET = "chaos"
+STAGES = [step.stage for step in table.DAY]
 IMPORTED = (
     "duckdb",
     "lightgbm",
     "mlflow",
-    "aigq_tasks.policy.train",
-    "aigq_tasks.stages.bootstrap",
-    "aigq_tasks.stages.plan",
-    "aigq_tasks.stages.releases",
+    "aigq_tasks.policy.grpo_run",
+    "aigq_tasks.releases.bootstrap",
+    "aigq_tasks.releases.plan",
+    "aigq_tasks.releases.rollback",
 )
 # A stage is computed several times per cell.
 TINIER = {
     "AIGQ_THINK__UPDATE_DAYS": "1",  # every stage on the one day there is
     "AIGQ_MARKET__HOUSEHOLDS": "100",
-    "AIGQ_MARKET__HISTORY_DAYS": "7",
+    "AIGQ_HISTORY_DAYS": "7",
     "AIGQ_GENERATION__LIST_LENGTH": "2",
     "AIGQ_THINK__LIMITS__INTERESTS": "1",
     "AIGQ_THINK__LIMITS__QUERIES": "2",
@@ -50,7 +50,7 @@ TINIER = {
 def started(folder: Path) -> Iterator[Settings]:
     """Real servers with their data in the folder, and settings that name them."""
     children.warm(*IMPORTED)
-    os.environ.update(SMALLEST | TINIER, AIGQ_STATE_DIR=str(folder / "state"), AIGQ_WHO="chaos")
+    os.environ.update(SMALLEST | TINIER, AIGQ_STATE_DIR=str(folder / "state"))
     with ExitStack() as stack:
         s3 = stack.enter_context(servers.seaweedfs(folder / "seaweedfs"))
         mlflow = stack.enter_context(servers.mlflow_server(folder / "mlflow"))
@@ -62,18 +62,22 @@ def build(settings: Settings, logs: Path) -> World:
     """A bootstrap and a released day; AssertionError with the log's end if that fails."""
     log = logs / "build.log"
     assert children.run(log, release_day, settings) == 0, log.read_text()[-2000:]
-    return World(settings, DAY, STAGES, publish_day, logs)
+    return whole(settings, DAY, logs)
+
+
+def whole(settings: Settings, day: date, logs: Path) -> World:
+    """The world in which the day is released, with all stages of the project."""
+    return World(settings, day, STAGES, run_named, publish_day, logs)
+
+
+def run_named(settings: Settings, stage: str, day: date) -> None:
+    run_stage(table.find(stage).stage, Context.open(settings), day)
 
 
 def publish_day(settings: Settings, day: date) -> None:
-    publish(Context.open(settings), day)
+    publish(Context.open(settings), day, **WHO)
 
 
 def release_day(settings: Settings) -> None:
     """Bootstrap, run the day stage by stage, and publish it."""
-    ctx = Context.open(settings)
-    for step in STEPS:
-        bootstrap(ctx, EVE, step)
-    for stage in STAGES:
-        run_stage(stage, ctx, DAY)
-    publish(ctx, DAY)
+    release(Context.open(settings), [DAY])

@@ -135,9 +135,7 @@ def test_profile_words_leave_the_unknown_out() -> None:
     users = pd.DataFrame(
         {
             "user_id": ["h1", "h2", "h3"],
-            "age": ["65+", "", "25-34"],
-            "income": ["35-49k", "", ""],
-            "household": ["2 adults no kids", "", "1 adult no kids"],
+            "attributes": ["65+; 35-49k; 2 adults no kids", "", "25-34; 1 adult no kids"],
         }
     )
     assert profile_words(users) == {

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctr_model.features import FEATURES, FeatureBuilder
@@ -90,7 +90,7 @@ def test_user_features(builder: FeatureBuilder) -> None:
         user_phrases=2,
         user_active_days_28d=4,
         user_days_since_event=4,
-        user_store_brand_share=0,
+        user_own_brand_share=0,
         user_hints_28d=2,
         user_hint_ctr=4 / 9,
     )
@@ -105,7 +105,7 @@ def test_query_features(builder: FeatureBuilder) -> None:
         row(builder, "bob", "milk"),
         query_words=1,
         query_characters=4,
-        query_store_brand=0,
+        query_own_brand=0,
         query_number=0,
         query_seen=1,
         query_searches_7d=0,
@@ -118,7 +118,30 @@ def test_query_features(builder: FeatureBuilder) -> None:
     agrees(
         row(builder, "bob", "bleach 1 gal"), query_number=1, query_searches_7d=1, query_hints_28d=1
     )
-    agrees(row(builder, "bob", "milk store brand"), query_store_brand=1, query_seen=0)
+
+
+def test_what_names_the_own_brand_is_said_by_the_shop() -> None:
+    history = behaviours(
+        ("ann", 4.0, "search", "milk store brand"),
+        ("ann", 3.0, "search", "milk"),
+        ("ann", 2.0, "search", "bookstore brands"),
+        ("ann", 1.0, "item_click", "acme eggs"),
+    )
+
+    def brand(query: str, *own_brand: str) -> tuple[float, float]:
+        got = row(
+            FeatureBuilder.from_behaviours(history, SHOWN, AS_OF, None, own_brand), "ann", query
+        )
+        return got["query_own_brand"], got["user_own_brand_share"]
+
+    assert brand("store brand oats", "store brand") == (1, 0.25)
+    assert brand("oats store brand", "acme", "store brand") == (1, 0.5)
+    # Only whole words, next to each other, of any one phrase.
+    assert brand("bookstore brands", "store brand") == (0, 0.25)
+    assert brand("brand store", "store brand") == (0, 0.25)
+    assert brand("acme oats", "acme", "store brand") == (1, 0.5)
+    # A shop that says nothing has none.
+    assert brand("milk store brand") == (0, 0)
 
 
 def test_pair_features(builder: FeatureBuilder) -> None:
@@ -291,6 +314,7 @@ def everything(builder: FeatureBuilder) -> np.ndarray:
     )
 
 
+@settings(deadline=None)
 @given(
     st.lists(EVENTS, max_size=12),
     st.lists(HINTS, max_size=8),
@@ -318,6 +342,25 @@ def test_nothing_at_or_after_as_of_changes_a_feature(events, hints, later, later
     # The log that training days share is coded with the future in it.
     shared = FeatureBuilder(EventLog.of(*tables, category), AS_OF)
     np.testing.assert_array_equal(everything(shared), expected)
+
+
+@settings(deadline=None)
+@given(st.lists(EVENTS, max_size=12), st.lists(HINTS, max_size=8))
+def test_the_own_brand_moves_its_two_features_alone(events, hints) -> None:
+    tables = behaviours(*events), impressions(*hints)
+    plain = everything(FeatureBuilder.from_behaviours(*tables, AS_OF))
+    with_brand = FeatureBuilder.from_behaviours(*tables, AS_OF, own_brand=("store brand",))
+    branded = everything(with_brand).reshape(4, 6, -1)  # users, queries, features
+    share, asked = map(FEATURES.index, ("user_own_brand_share", "query_own_brand"))
+    assert branded[..., asked].tolist() == [[0, 0, 0, 0, 1, 0]] * 4
+    for user, rows in zip(("ann", "bob", "eve", "new"), branded, strict=True):
+        own = [
+            text.endswith("store brand") for who, age, _, text in events if who == user and age < 91
+        ]
+        expected = np.full(6, np.mean(own) if own else np.nan, np.float32)
+        np.testing.assert_array_equal(rows[:, share], expected)
+    others = [i for i in range(len(FEATURES)) if i not in (share, asked)]
+    np.testing.assert_array_equal(branded.reshape(plain.shape)[:, others], plain[:, others])
 
 
 @given(EVENTS)

@@ -23,7 +23,8 @@ def model(features: np.ndarray) -> CtrModel:
     first = features[:, FEATURES.index("position")] == 1
     clicked = (seen > 0.5) & first
     days = np.repeat(np.arange("2017-11-01", "2017-11-07", dtype="datetime64[D]"), 200)
-    return train(features, clicked, days, TrainConfig(max_trees=20, min_rows_per_leaf=10))
+    config = TrainConfig(num_threads=1, max_trees=20, min_rows_per_leaf=10)
+    return train(features, clicked, days, config, seed=0)
 
 
 def test_files_hold_the_whole_model(model: CtrModel, features: np.ndarray) -> None:

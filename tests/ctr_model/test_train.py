@@ -1,25 +1,38 @@
 """Training on a small synthetic click process: users click what they search for."""
 
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from ctr_model.dataset import LabelledImpressions, labelled_impressions
-from ctr_model.features import FEATURES
-from ctr_model.progressive import progressive_validation
-from ctr_model.train import TrainConfig, train
-from ctr_model.validate import auc
+from ctr_model.calibration import sigmoid
+from ctr_model.config import TrainConfig
+from ctr_model.features import FEATURES, FeatureBuilder
+from ctr_model.history import EventLog
+from ctr_model.train import train
+from ctr_model.validate import auc, ece, evaluate, standard_slices
 
 USERS, PHRASES, TASTE, HINTS_PER_DAY = 120, 80, 6, 900
 SLOT = np.array([0.0, 1.0, 0.7, 0.5])  # by position 1..3
 FIRST, HINT_DAYS = pd.Timestamp("2017-11-01"), 10
-CONFIG = TrainConfig(max_trees=120, min_rows_per_leaf=30)
+CONFIG = TrainConfig(num_threads=1, max_trees=120, min_rows_per_leaf=30)
+
+
+class Rows(NamedTuple):
+    """What `train` takes: features (n, len(FEATURES)), clicked (n,), day datetime64[D] (n,)."""
+
+    features: np.ndarray
+    clicked: np.ndarray
+    day: np.ndarray
+
+    def where(self, mask: np.ndarray) -> "Rows":
+        return Rows(*(column[mask] for column in self))
 
 
 @cache
-def process() -> tuple[LabelledImpressions, np.ndarray]:
+def process() -> tuple[Rows, np.ndarray]:
     """Labelled hints of ten days after thirty of history, and their true click probabilities.
 
     A hint out of the user's six favourite phrases is clicked with probability 0.5 at position 1,
@@ -60,36 +73,54 @@ def process() -> tuple[LabelledImpressions, np.ndarray]:
             "click_time": time.where(clicked),
         }
     )
-    days = list(pd.date_range(FIRST, periods=HINT_DAYS))
-    return labelled_impressions(behaviours, impressions, days), truth
+    log = EventLog.of(behaviours, impressions)
+    features = [
+        FeatureBuilder(log, start).pairs(
+            shown["user_id"].tolist(), shown["query"].tolist(), shown["position"].to_numpy()
+        )
+        for start, shown in impressions.groupby(impressions["time"].dt.normalize())
+    ]
+    return Rows(np.concatenate(features), clicked, time.to_numpy("M8[D]")), truth
 
 
 def test_the_model_learns_the_process_and_calibration_follows_the_change() -> None:
     rows, truth = process()
-    last = rows.day.max()
-    metrics = progressive_validation(rows, [last], window_days=9, config=CONFIG)[str(last)]
-    best = auc(rows.clicked[rows.day == last], truth[rows.day == last])
+    last = rows.day == rows.day.max()
+    model, today = train(*rows.where(~last), CONFIG, seed=0), rows.where(last)
+    logit = model.logits(today.features)
+    metrics = evaluate(
+        today.clicked, model.calibration.probability(logit), standard_slices(today.features)
+    )
+    best = auc(today.clicked, truth[last])
     assert metrics["rows"] == HINTS_PER_DAY
     assert metrics["auc"] > 0.75
     assert metrics["auc"] > best - 0.06  # near what knowing the truth would reach
     # The trees saw the old click rate; the newest two days, which calibrate, the new one.
-    assert metrics["ece"] < metrics["uncalibrated_ece"]
+    assert metrics["ece"] < ece(today.clicked, sigmoid(logit))
     assert metrics["ece"] < 0.04
     assert metrics["warm_user/rows"] > 0
 
 
 def test_two_trainings_give_the_same_bytes() -> None:
     rows, _ = process()
-    first = train(rows.features, rows.clicked, rows.day, CONFIG).to_files()
-    second = train(rows.features, rows.clicked, rows.day, CONFIG).to_files()
+    first = train(*rows, CONFIG, seed=0).to_files()
+    second = train(*rows, CONFIG, seed=0).to_files()
     assert first == second
-    other = TrainConfig(seed=1, max_trees=120, min_rows_per_leaf=30)
-    assert train(rows.features, rows.clicked, rows.day, other).to_files() != first
+    assert train(*rows, CONFIG, seed=1).to_files() != first
+    other = CONFIG.model_copy(update={"l2": 9.0})
+    assert train(*rows, other, seed=0).to_files() != first
+
+
+def test_a_model_says_what_it_was_trained_with() -> None:
+    rows, _ = process()
+    model = train(*rows, CONFIG, seed=3)
+    assert model.training["config"] == CONFIG.model_dump() | {"seed": 3}
+    assert TrainConfig().num_threads == 2
 
 
 def test_position_one_is_clicked_more() -> None:
     rows, _ = process()
-    model = train(rows.features, rows.clicked, rows.day, CONFIG)
+    model = train(*rows, CONFIG, seed=0)
     features = rows.features.copy()
     mean = {}
     for position in (1, 3):
@@ -98,27 +129,11 @@ def test_position_one_is_clicked_more() -> None:
     assert mean[1] > 1.5 * mean[3]  # the process says 2
 
 
-def test_progressive_validation_judges_a_day_by_earlier_days_only() -> None:
-    rows, _ = process()
-    day = np.datetime64(FIRST + pd.Timedelta(days=5), "D")
-    judged = progressive_validation(rows, [day], window_days=4, config=CONFIG)
-    inside = (rows.day < day) & (rows.day >= day - 4)
-    model = train(*_arrays(rows.where(inside)), CONFIG)
-    today = rows.where(rows.day == day)
-    assert judged[str(day)]["auc"] == auc(today.clicked, model.predict(today.features))
-
-
 def test_what_cannot_be_trained_is_refused_with_a_reason() -> None:
     rows, _ = process()
     two_days = rows.where(rows.day < np.datetime64(FIRST + pd.Timedelta(days=2), "D"))
     with pytest.raises(ValueError, match="2 days of impressions, 2 of them held out"):
-        train(*_arrays(two_days), CONFIG)
+        train(*two_days, CONFIG, seed=0)
     quiet = rows.clicked & (rows.day > rows.day.max() - 2)
     with pytest.raises(ValueError, match="training days have 0 clicks in 7200 impressions"):
-        train(rows.features, quiet, rows.day, CONFIG)
-    with pytest.raises(ValueError, match="no impressions on 2018-01-01"):
-        progressive_validation(rows, [np.datetime64("2018-01-01")], window_days=90)
-
-
-def _arrays(rows: LabelledImpressions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return rows.features, rows.clicked, rows.day
+        train(*rows._replace(clicked=quiet), CONFIG, seed=0)

@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
 from ctr_model.features import FEATURES
 from ctr_model.validate import auc, ece, evaluate, log_loss, sanity, standard_slices
+
+LIMITS = (0.55, 0.05)  # the least AUC, the greatest ECE
 
 
 def bools(*values: int) -> np.ndarray:
@@ -23,9 +26,16 @@ def test_auc_is_the_share_of_ordered_pairs(rows: list[tuple[bool, int]]) -> None
     clicked, p = bools(*(r[0] for r in rows)), np.array([r[1] / 5 for r in rows])
     wins = [(a > b) + (a == b) / 2 for a in p[clicked] for b in p[~clicked]]
     if wins:
-        assert auc(clicked, p) == pytest.approx(np.mean(wins))
+        assert auc(clicked, p) == sum(wins) / len(wins)  # rounded once
     else:
         assert np.isnan(auc(clicked, p))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=2, max_size=30))
+def test_auc_is_that_of_scikit_learn(rows: list[tuple[bool, float]]) -> None:
+    clicked, p = bools(*(r[0] for r in rows)), np.array([r[1] for r in rows])
+    if clicked.any() and not clicked.all():
+        assert auc(clicked, p) == pytest.approx(roc_auc_score(clicked, p), abs=1e-12)
 
 
 def test_log_loss_by_hand() -> None:
@@ -33,7 +43,9 @@ def test_log_loss_by_hand() -> None:
     assert log_loss(bools(1, 0), np.array([0.8, 0.4])) == pytest.approx(
         -(np.log(0.8) + np.log(0.6)) / 2
     )
-    assert np.isfinite(log_loss(bools(1), np.array([0.0])))
+    assert log_loss(bools(1, 1), np.array([1.0, 0.0])) == pytest.approx(-np.log(1e-12) / 2)
+    assert log_loss(bools(0), np.array([0.0])) == pytest.approx(0, abs=1e-11)
+    assert np.isnan(log_loss(bools(), np.empty(0)))
 
 
 def test_ece_by_hand() -> None:
@@ -84,17 +96,17 @@ def test_standard_slices() -> None:
 
 def test_sanity_names_every_fault() -> None:
     good = {"auc": 0.7, "ece": 0.01, "rows": 100.0, "clicks": 9.0, "calibration_slope": 1.0}
-    assert sanity(good) == []
-    assert sanity(good | {"auc": 0.61}, min_auc=0.62) == ["ctr auc 0.6100 is below 0.62"]
-    assert sanity(good | {"ece": 0.06}) == ["ctr ece 0.0600 is above 0.05"]
-    assert len(sanity(good | {"calibration_slope": -0.2})) == 1
+    assert sanity(good, *LIMITS) == []
+    assert sanity(good | {"auc": 0.54}, *LIMITS) == ["ctr auc 0.5400 is below 0.55"]
+    assert sanity(good | {"ece": 0.06}, *LIMITS) == ["ctr ece 0.0600 is above 0.05"]
+    assert len(sanity(good | {"calibration_slope": -0.2}, *LIMITS)) == 1
     # Limits themselves pass.
-    assert sanity({"auc": 0.55, "ece": 0.05}) == []
+    assert sanity({"auc": 0.55, "ece": 0.05}, *LIMITS) == []
 
 
 def test_a_model_that_could_not_be_judged_is_not_sane() -> None:
-    assert sanity({"rows": 40.0, "clicks": 0.0, "ece": 0.0}) == [
+    assert sanity({"rows": 40.0, "clicks": 0.0, "ece": 0.0}, *LIMITS) == [
         "ctr auc could not be measured (40 rows, 0 clicks)"
     ]
-    assert len(sanity({})) == 2
-    assert sanity({"auc": float("nan"), "ece": 0.0})[0].startswith("ctr auc could not")
+    assert len(sanity({}, *LIMITS)) == 2
+    assert sanity({"auc": float("nan"), "ece": 0.0}, *LIMITS)[0].startswith("ctr auc could not")

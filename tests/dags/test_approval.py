@@ -43,14 +43,14 @@ def test_the_question_stands_before_publish(asked: Any) -> None:
     arrows = {task.task_id: task.upstream_task_ids for task in asked.tasks}
     assert arrows["comparison"] == {"servable"}
     assert arrows["approve"] == {"comparison"}
-    assert arrows["publish"] == {"servable", "market", "approve"}
+    assert arrows["publish"] == {"servable", "logs", "approve"}
     assert arrows["decline"] == {"publish"}
     rules = {task.task_id: task.trigger_rule.value for task in asked.tasks}
     # Skipped where nobody is asked: the release goes out all the same.
     assert rules["publish"] == "none_failed_min_one_success"
     assert rules["decline"] == "all_skipped"
-    # The next day's market waits until publish is done or skipped, so for the answer.
-    assert "publish" in asked.get_task("market").downstream_task_ids
+    # The next day's logs wait until publish is done or skipped, so for the answer.
+    assert "publish" in asked.get_task("logs").downstream_task_ids
 
 
 def test_no_answer_is_a_rejection(asked: Any) -> None:

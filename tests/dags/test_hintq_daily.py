@@ -7,23 +7,30 @@ import pytest
 from airflow.sdk import CronDataIntervalTimetable, DeadlineReference
 from airflow.sdk.exceptions import ParamValidationError
 
-ARROWS = {
-    "market": set(),
-    "ctr": {"market"},
-    "recall": {"market"},
-    "samples": {"market"},
-    "policy": {"ctr", "samples"},
-    "think_samples": {"market"},
-    "think_policy": {"ctr", "think_samples"},
-    "rivals": {"ctr"},
-    "evaluate": {"policy", "think_policy", "rivals"},
-    "gate": {"evaluate"},
-    "u2q": {"gate"},
-    "x2q": {"ctr"},
-    "item_texts": {"market"},
-    "servable": {"u2q", "x2q", "item_texts", "recall"},
-    "publish": {"servable", "market"},
-}
+from aigq_tasks.pipeline.reads import Moment
+from aigq_tasks.settings import Settings
+from aigq_tasks.stages.day import DAY, after, find
+from aigq_tasks.storage.ledger import Entry
+
+NAMES = [step.name for step in DAY]
+
+
+def task_of(stage: str) -> str:
+    """The task that runs a stage."""
+    return stage.replace("-", "_")
+
+
+def read_by(stage: str) -> set[str]:
+    """The tasks whose result of the same day the stage reads, on a day that renews AIGQ-Think."""
+    settings = Settings()
+    day = settings.bootstrap_day + timedelta(days=settings.think.update_days)
+    eve = day - timedelta(days=1)
+    parent = Entry(
+        day=eve, revision=1, parent=None, verdict="accepted", code="", config="", who="", why=""
+    )
+    nothing: Any = None
+    moment = Moment(day, settings, parent, settings.source(), nothing, nothing)
+    return {task_of(name) for name in after(find(stage), moment)}
 
 
 def _command(dag: Any, task_id: str, **context: Any) -> str:
@@ -39,49 +46,68 @@ def _with(dag: Any, **values: Any) -> dict[str, Any]:
     return dict(params.validate())
 
 
-def test_the_arrows(daily: Any) -> None:
-    assert {task.task_id: task.upstream_task_ids for task in daily.tasks} == ARROWS
+def test_the_tasks_are_those_of_the_table_of_the_day(daily: Any) -> None:
+    assert {task.task_id for task in daily.tasks} == {*map(task_of, NAMES), "publish"}
+
+
+def test_every_stage_waits_for_what_it_reads(daily: Any) -> None:
+    """Along the arrows, however many: the Dag draws the fewest that say so."""
+    for stage in NAMES:
+        before = daily.get_task(task_of(stage)).get_flat_relative_ids(upstream=True)
+        assert read_by(stage) <= before, stage
+
+
+def test_the_table_is_in_an_order_in_which_the_dag_may_run(daily: Any) -> None:
+    """So a person may run the commands one after the other, as `aigq --help` lists them."""
+    done: set[str] = set()
+    for stage in NAMES:
+        assert daily.get_task(task_of(stage)).upstream_task_ids <= done, stage
+        done.add(task_of(stage))
+
+
+def test_no_arrow_that_no_stage_needs(daily: Any) -> None:
+    """But for that to `publish`, which is how `logs` waits for the release of the day before."""
+    for stage in NAMES:
+        assert daily.get_task(task_of(stage)).upstream_task_ids <= read_by(stage), stage
+    assert daily.get_task("publish").upstream_task_ids == {"servable", "logs"}
+
+
+def test_a_day_that_does_not_renew_think_is_evaluated_all_the_same(daily: Any) -> None:
     rules = {task.task_id: task.trigger_rule.value for task in daily.tasks}
-    # A day that does not renew AIGQ-Think skips it and is evaluated all the same.
     assert rules.pop("evaluate") == "none_failed_min_one_success"
     assert set(rules.values()) == {"all_success"}
-
-
-def test_the_plan_knows_the_arrows() -> None:
-    from aigq_tasks.stages.plan import READS
-
-    stages = {stage.replace("-", "_"): before for stage, before in READS.items()}
-    known = {task: {one.replace("-", "_") for one in before} for task, before in stages.items()}
-    assert known == {task: before for task, before in ARROWS.items() if task != "publish"}
+    skipped = {task_of(step.name) for step in DAY if step.think}
+    last = {one for task in skipped for one in daily.get_task(task).downstream_task_ids} - skipped
+    assert last == {"evaluate"}  # nothing else would be skipped with them
 
 
 def test_two_groups(daily: Any) -> None:
     groups = daily.task_group.get_task_group_dict()
     released = {"u2q", "x2q", "item_texts", "servable", "publish"}
     assert set(groups["release"].children) == released
-    assert set(groups["learn"].children) == ARROWS.keys() - released
+    assert set(groups["learn"].children) == set(map(task_of, NAMES)) - released
 
 
 def test_state_flows_from_day_to_day(daily: Any) -> None:
     past = {task.task_id for task in daily.tasks if task.depends_on_past}
-    assert past == {"market", "policy", "publish"}
-    market = daily.get_task("market")
+    assert past == {"logs", "policy", "publish"}
+    logs = daily.get_task("logs")
     # One arrow far: so the publish of the day before must be among those that it looks at.
-    assert market.wait_for_downstream
-    assert "publish" in market.downstream_task_ids
+    assert logs.wait_for_downstream
+    assert "publish" in logs.downstream_task_ids
 
 
 def test_a_run_is_for_the_day_of_its_interval(daily: Any) -> None:
     assert daily.catchup is False
     assert daily.start_date == datetime(2017, 1, 1, tzinfo=UTC)
-    for task_id in ARROWS:
+    for stage in (*NAMES, "publish"):
         command = _command(
             daily,
-            task_id,
+            task_of(stage),
             params={"day": None},
             data_interval_start=datetime(2017, 11, 6, tzinfo=UTC),
         )
-        assert command == f"exec aigq {task_id.replace('_', '-')} --day 2017-11-06"
+        assert command == f"exec aigq {stage} --day 2017-11-06"
 
 
 def test_the_param_names_another_day(daily: Any) -> None:

@@ -10,30 +10,9 @@ from aigq_tasks.errors import AigqError
 from aigq_tasks.evaluation.charts import (
     calibration_curve,
     calibration_points,
-    ctr_by_position,
     hit_rate_bars,
-    metric_lines,
 )
 from aigq_tasks.evaluation.intervals import Interval
-
-DAYS = [f"2017-06-{day:02d}" for day in range(1, 15)]
-
-
-def lines(shift: float = 0.0) -> bytes:
-    rise = [Interval(0.3 + i / 100 + shift, 0.27 + i / 100, 0.34 + i / 100, 800) for i in range(14)]
-    flat = [Interval(0.28, 0.25, 0.31, 800)] * 14
-    return metric_lines(
-        DAYS, {"policy": rise, "popularity": flat}, title="HR by day", ylabel="Query HR@30"
-    )
-
-
-def positions(rate: float = 0.12) -> bytes:
-    arm = {
-        1: Interval(rate, 0.1, 0.14, 500),
-        2: Interval(0.07, 0.06, 0.08, 500),
-        3: Interval(0.05, 0.04, 0.06, 500),
-    }
-    return ctr_by_position({"champion": arm}, title="CTR by position")
 
 
 def calibration(slope: float = 1.0) -> bytes:
@@ -48,7 +27,7 @@ def bars(first: float = 0.4) -> bytes:
     return hit_rate_bars(systems, title="Query HR@30", ylabel="share of user-days")
 
 
-@pytest.mark.parametrize("draw", [lines, positions, calibration, bars])
+@pytest.mark.parametrize("draw", [calibration, bars])
 def test_png_is_deterministic_whatever_the_machines_style(draw: Callable[[], bytes]) -> None:
     png = draw()
     with plt.rc_context({"lines.linewidth": 9.0, "figure.facecolor": "black"}):
@@ -62,8 +41,6 @@ def test_png_is_deterministic_whatever_the_machines_style(draw: Callable[[], byt
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (lines(), lines(0.02)),
-        (positions(), positions(0.13)),
         (calibration(), calibration(0.5)),
         (bars(), bars(0.41)),
     ],
@@ -95,11 +72,8 @@ def test_groups_without_a_click_can_be_drawn(n: int) -> None:
 def test_limits_beside_the_mean_by_rounding_can_be_drawn() -> None:
     equal = Interval(mean=0.1, low=np.nextafter(0.1, 1), high=np.nextafter(0.1, 0), users=3)
     assert hit_rate_bars({"all equal": equal}, title="t", ylabel="y")
-    assert ctr_by_position({"arm": {1: equal}}, title="t")
 
 
 def test_errors_say_what_is_wrong() -> None:
-    with pytest.raises(AigqError, match="policy has 1 values for 14 days"):
-        metric_lines(DAYS, {"policy": [Interval(0, 0, 0, 1)]}, title="t", ylabel="y")
     with pytest.raises(AigqError, match="5 predictions and 5 outcomes for 10 bins"):
         calibration_curve(np.zeros(5), np.zeros(5), title="t")

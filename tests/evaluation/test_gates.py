@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from aigq_tasks.errors import AigqError
-from aigq_tasks.evaluation.gates import Check, GateLimits, ListScores, decide
+from aigq_tasks.evaluation.config import GateLimits
+from aigq_tasks.evaluation.gates import Check, ListScores, decide
 from aigq_tasks.evaluation.intervals import PairedDifference
 from aigq_tasks.evaluation.offpolicy import Comparison, Estimate
 
+SEED = 0
 LIMITS = GateLimits(margin=0.01, max_drop=0.03, min_valid_rate=0.95, min_diversity=0.8)
 
 
@@ -25,7 +27,7 @@ def failed(verdict_checks: tuple[Check, ...]) -> list[str]:
 
 
 def test_an_equal_challenger_is_accepted_with_every_figure() -> None:
-    verdict = decide(scores(400), scores(400), [], LIMITS)
+    verdict = decide(scores(400), scores(400), [], LIMITS, SEED)
     assert verdict.accepted
     assert [check.name for check in verdict.checks] == [
         "user_days",
@@ -42,7 +44,7 @@ def test_an_equal_challenger_is_accepted_with_every_figure() -> None:
 def test_a_small_but_certain_loss_is_statistically_worse() -> None:
     # 20 of 1,000 users lose their hit: difference -0.02, standard error sqrt(.02 * .98 / 1000)
     # = 0.0044, upper limit about -0.02 + 1.96 * 0.0044 = -0.011 < -margin; the cap is not reached.
-    verdict = decide(scores(380), scores(400), [], LIMITS)
+    verdict = decide(scores(380), scores(400), [], LIMITS, SEED)
     assert not verdict.accepted
     assert failed(verdict.checks) == ["query_hr_difference_high"]
     high = verdict.checks[1].value
@@ -54,33 +56,33 @@ def test_a_small_but_certain_loss_is_statistically_worse() -> None:
 
 def test_the_same_loss_within_a_wider_margin_is_accepted() -> None:
     wide = GateLimits(margin=0.02, max_drop=0.03, min_valid_rate=0.95)
-    assert decide(scores(380), scores(400), [], wide).accepted
+    assert decide(scores(380), scores(400), [], wide, SEED).accepted
 
 
 def test_an_uncertain_but_large_drop_meets_the_hard_cap() -> None:
     # 40 users: 2 lose, 0 gain; difference -0.05, and 13 % of resamples draw neither loser
     # (0.95 ** 40), so the upper limit is 0 while the mean is beyond -0.03.
-    verdict = decide(scores(14, users=40), scores(16, users=40), [], LIMITS)
+    verdict = decide(scores(14, users=40), scores(16, users=40), [], LIMITS, SEED)
     assert failed(verdict.checks) == ["query_hr_difference"]
     assert verdict.checks[1].value == 0.0
     assert verdict.checks[2].value == pytest.approx(-0.05)
 
 
 def test_a_better_challenger_is_accepted() -> None:
-    assert decide(scores(450), scores(400), [], LIMITS).accepted
+    assert decide(scores(450), scores(400), [], LIMITS, SEED).accepted
 
 
 def test_valid_list_floor_is_inclusive() -> None:
-    assert decide(scores(400, valid=950), scores(400), [], LIMITS).accepted
-    verdict = decide(scores(400, valid=949), scores(400), [], LIMITS)
+    assert decide(scores(400, valid=950), scores(400), [], LIMITS, SEED).accepted
+    verdict = decide(scores(400, valid=949), scores(400), [], LIMITS, SEED)
     assert failed(verdict.checks) == ["valid_list_rate"]
     assert verdict.reasons == ("valid lists: 0.9490, below 0.9500",)
 
 
 def test_diversity_is_relative_to_the_champion() -> None:
     # floor = 0.8 * 10 = 8
-    assert decide(scores(400, categories=8.0), scores(400), [], LIMITS).accepted
-    verdict = decide(scores(400, categories=7.9), scores(400), [], LIMITS)
+    assert decide(scores(400, categories=8.0), scores(400), [], LIMITS, SEED).accepted
+    verdict = decide(scores(400, categories=7.9), scores(400), [], LIMITS, SEED)
     assert failed(verdict.checks) == ["unique_categories"]
     assert verdict.reasons == (
         "unique categories: 7.90, below 8.00 (0.80 of the champion's 10.00)",
@@ -88,7 +90,7 @@ def test_diversity_is_relative_to_the_champion() -> None:
 
 
 def test_an_alarm_is_enough_to_reject() -> None:
-    verdict = decide(scores(400), scores(400), [], LIMITS, alarms=["the history is copied"])
+    verdict = decide(scores(400), scores(400), [], LIMITS, SEED, alarms=["the history is copied"])
     assert failed(verdict.checks) == ["alarms"]
     assert verdict.reasons == ("reward hacking: the history is copied",)
 
@@ -101,8 +103,8 @@ def clicks(high: float, effective: float = 900.0) -> Comparison:
 
 def test_a_challenger_that_would_clearly_lose_clicks_is_rejected() -> None:
     # The floor: 0.05 of 0.1 clicks per hint.
-    assert decide(scores(400), scores(400), [], LIMITS, clicks=clicks(-0.005)).accepted
-    verdict = decide(scores(400), scores(400), [], LIMITS, clicks=clicks(-0.006))
+    assert decide(scores(400), scores(400), [], LIMITS, SEED, clicks=clicks(-0.005)).accepted
+    verdict = decide(scores(400), scores(400), [], LIMITS, SEED, clicks=clicks(-0.006))
     assert failed(verdict.checks) == ["offpolicy_click_difference_high"]
     assert verdict.reasons == (
         "off-policy clicks per hint: 0.0840, production 0.1000, 95 % interval of the difference "
@@ -113,7 +115,7 @@ def test_a_challenger_that_would_clearly_lose_clicks_is_rejected() -> None:
 
 def test_an_estimate_that_abstains_rejects_nothing_and_says_why() -> None:
     abstains = Comparison(Estimate(None, None, 12.34, 1000), 0.1, None)
-    verdict = decide(scores(400), scores(400), [], LIMITS, clicks=abstains)
+    verdict = decide(scores(400), scores(400), [], LIMITS, SEED, clicks=abstains)
     assert verdict.accepted
     assert verdict.reasons[-1] == (
         "off-policy clicks: no estimate, the log is worth 12.3 of its 1000 hints, below 200.0"
@@ -121,20 +123,20 @@ def test_an_estimate_that_abstains_rejects_nothing_and_says_why() -> None:
 
 
 def test_ctr_faults_are_passed_on() -> None:
-    verdict = decide(scores(400), scores(400), ["AUC 0.49 below 0.55", "ECE 0.2"], LIMITS)
+    verdict = decide(scores(400), scores(400), ["AUC 0.49 below 0.55", "ECE 0.2"], LIMITS, SEED)
     assert failed(verdict.checks) == ["ctr_model_faults"]
     assert verdict.reasons == ("CTR model: AUC 0.49 below 0.55; ECE 0.2",)
 
 
 def test_the_first_release_has_no_champion_but_floors() -> None:
-    assert decide(scores(0), None, [], LIMITS).accepted
-    verdict = decide(scores(0, valid=10), None, ["no clicks"], LIMITS)
+    assert decide(scores(0), None, [], LIMITS, SEED).accepted
+    verdict = decide(scores(0, valid=10), None, ["no clicks"], LIMITS, SEED)
     assert failed(verdict.checks) == ["valid_list_rate", "ctr_model_faults"]
 
 
 @pytest.mark.parametrize("users", [0, 29])
 def test_too_few_user_days_prove_nothing(users: int) -> None:
-    verdict = decide(scores(9, users=users), scores(9, users=users), [], LIMITS)
+    verdict = decide(scores(9, users=users), scores(9, users=users), [], LIMITS, SEED)
     assert "user_days" in failed(verdict.checks)
     assert verdict.reasons[0] == f"scored user-days: {users}, below 30"
 
@@ -144,19 +146,19 @@ def test_days_of_one_user_are_clustered() -> None:
     # accident in ten (the upper limit is 0); by day it would look certain.
     challenger, champion = scores(380), scores(400)
     users = [f"u{i // 100}" for i in range(1000)]
-    assert decide(challenger, champion, [], LIMITS, users).accepted
-    assert not decide(challenger, champion, [], LIMITS).accepted
+    assert decide(challenger, champion, [], LIMITS, SEED, users).accepted
+    assert not decide(challenger, champion, [], LIMITS, SEED).accepted
 
 
 def test_arms_that_do_not_pair_up_are_an_error() -> None:
     with pytest.raises(AigqError, match="same truth"):
-        decide(scores(400, users=999), scores(400), [], LIMITS)
+        decide(scores(400, users=999), scores(400), [], LIMITS, SEED)
 
 
 def test_json_is_canonical() -> None:
-    verdict = decide(scores(400), scores(400), ["stale"], GateLimits())
+    verdict = decide(scores(400), scores(400), ["stale"], GateLimits(), SEED)
     text = verdict.to_json()
-    again = decide(scores(400), scores(400), ["stale"], GateLimits()).to_json()
+    again = decide(scores(400), scores(400), ["stale"], GateLimits(), SEED).to_json()
     assert text == again
     parsed = json.loads(text)
     assert text == json.dumps(parsed, sort_keys=True, separators=(",", ":"))

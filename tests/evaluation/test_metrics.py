@@ -10,15 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aigq_tasks.evaluation.metrics import (
-    catalogue_share,
     category_hit,
     need_segments,
     query_hit,
     scored_users,
     semantic_similarity,
-    source_share,
     unique_categories,
-    user_clicked,
     user_segments,
     valid_list,
 )
@@ -103,12 +100,6 @@ def test_valid_list(queries: list[str], valid: float) -> None:
     assert valid_list({"a": queries}, 2).tolist() == [valid]
 
 
-def test_catalogue_share() -> None:
-    lists = {"b": ["milk", "tea", "unicorn", "salt"], "a": ["Tea"], "c": []}
-    # b: milk, tea and salt of four.
-    assert catalogue_share(lists, {"milk", "tea", "salt"}).tolist() == [1.0, 0.75, 0.0]
-
-
 def test_need_segments_split_at_28_days_by_own_history() -> None:
     history = behaviours(
         ("a", "2017-06-02 00:00:00", "tea"),  # 28 days to the second: still repeat
@@ -147,18 +138,6 @@ def test_user_segments_count_events_before_the_day() -> None:
     truth = {"a": {"x1"}, "b": {"x2"}, "c": {"x3"}, "d": set()}
     segments = user_segments(truth, history, DAY, min_events=2)
     assert segments == {"cold": {"b": {"x2"}, "c": {"x3"}}, "warm": {"a": {"x1"}}}
-
-
-def test_user_clicked_and_source_share() -> None:
-    impressions = pd.DataFrame(
-        {
-            "user_id": ["b", "b", "a", "a"],
-            "source": ["u2q", "ebr", "u2q", "u2q"],
-            "clicked": [False, True, False, False],
-        }
-    )
-    assert user_clicked(impressions).tolist() == [0.0, 1.0]  # UCTR 1/2
-    assert source_share(impressions) == {"ebr": 0.25, "u2q": 0.75}
 
 
 queries = st.sampled_from(["milk", "oat milk", "cheddar", "brie", "tea"])

@@ -37,7 +37,7 @@ def test_a_day_that_started_long_after_the_one_before() -> None:
 
 def test_the_tasks_at_work() -> None:
     tasks = [
-        {"task_id": "market", "state": "success"},
+        {"task_id": "logs", "state": "success"},
         {"task_id": "ctr", "state": "running"},
         {"task_id": "recall", "state": "up_for_retry"},
         {"task_id": "policy", "state": None},

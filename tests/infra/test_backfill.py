@@ -25,16 +25,17 @@ from typer.testing import CliRunner
 
 from aigq_tasks.cli import app
 from aigq_tasks.errors import AigqError
-from aigq_tasks.recall import u2q, versions
+from aigq_tasks.logs.schema import SCHEMAS
+from aigq_tasks.pipeline.context import Context
+from aigq_tasks.releases.plan import plan
 from aigq_tasks.services.airflow_api import AirflowApi
 from aigq_tasks.services.environment import S3_PORTS
 from aigq_tasks.services.processes import end_all
 from aigq_tasks.services.supervisor import up
+from aigq_tasks.serving.indexes import connect, get_u2q, version_of
 from aigq_tasks.settings import load_settings
-from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.plan import STAGES, plan, stages_of
-from aigq_tasks.stages.release import index_version
-from aigq_tasks.storage.manifests import Output
+from aigq_tasks.stages.day import DAY, steps_of
+from aigq_tasks.storage.manifests import Blob
 
 pytestmark = pytest.mark.integration
 DAILY = "hintq_daily"
@@ -42,10 +43,10 @@ CONFIG = """
 state_dir = "{state}"
 bootstrap_day = {eve}
 launch_days = 0
+history_days = 2
 s3 = {{ port = {s3}, bucket = "{bucket}" }}
 valkey = {{ port = {valkey} }}
 airflow = {{ port = {airflow} }}
-market = {{ history_days = 2 }}
 think = {{ update_days = 2 }}
 gate = {{ max_drop = {max_drop} }}
 """
@@ -108,7 +109,7 @@ def span(eve: date, count: int) -> list[date]:
 
 
 def names_of(ctx: Context, day: date) -> list[str]:
-    return [stage.name for stage in stages_of(ctx, day)]
+    return [step.name for step in steps_of(ctx.settings, day)]
 
 
 def release(ctx: Context, day: date) -> None:
@@ -118,7 +119,7 @@ def release(ctx: Context, day: date) -> None:
 
 
 def revisions(ctx: Context, days: list[date]) -> dict[tuple[date, str], int]:
-    keys = [(day, stage.name) for day in days for stage in STAGES]
+    keys = [(day, step.name) for day in days for step in DAY]
     heads = {(day, stage): ctx.manifests.head(stage, day) for day, stage in keys}
     return {key: head.revision for key, head in heads.items() if head}
 
@@ -133,17 +134,18 @@ def due(ctx: Context, first: date, last: date) -> dict[tuple[date, str], str]:
 
 def land_again(ctx: Context, day: date) -> None:
     """What a log source does that found late rows of a day: a new revision of its log."""
-    head = ctx.manifests.head("market", day)
+    head = ctx.manifests.head("logs", day)
     assert head is not None
-    late = Output(ctx.store.put_blob(b"late rows"), len(b"late rows"))
-    ctx.manifests.create(replace(head, outputs={**head.outputs, "late": late}))
+    late = Blob(ctx.store.put_blob(b"late rows"), len(b"late rows"))
+    tables = {f"{name}.parquet": late for name in SCHEMAS}
+    ctx.manifests.create(replace(head, outputs={**head.outputs, **tables}))
 
 
 def test_a_fresh_range_gives_what_single_days_give(stack: Stack) -> None:
     eve = date(2017, 11, 1)
     days = span(eve, 2)
     ctx = stack.case("fresh", eve)
-    assert due(ctx, *days)[days[0], "market"] == "it never ran"
+    assert due(ctx, *days)[days[0], "logs"] == "it never ran"
     stack.api._call("PATCH", f"/dags/{DAILY}", json={"is_paused": True})
     with pytest.raises(AigqError, match="hintq_daily is paused, so no run of it starts"):
         stack.api.backfill(DAILY, *days)
@@ -187,9 +189,10 @@ def test_released_days_are_recomputed_and_the_live_one_moves_last(stack: Stack) 
         (shelved,) = ctx.ledger.shelf()
         assert (shelved.number, shelved.day, shelved.parent) == (-1, days[1], 2)
         assert ctx.ledger.current() == live
-        with versions.connect(ctx.settings.valkey.url) as client:
-            assert u2q.get(client, index_version(live, "u2q"), "ann") is not None
-            assert client.ttl(f"u2q:{index_version(live, 'u2q')}") == -1  # it stays
+        version = version_of(live.models["u2q"])
+        with connect(ctx.settings.valkey.url) as client:
+            assert get_u2q(client, version, "ann") is not None
+            assert client.ttl(f"u2q:{version}") == -1  # it stays
         stack.control.free("publish", days[2])
         asked.result()
 
@@ -208,10 +211,10 @@ def test_a_hole_stops_the_backfill_until_it_is_filled(stack: Stack) -> None:
     days = span(eve, 3)
     ctx = stack.case("hole", eve)
     release(ctx, days[0])
-    missing = f"market of {days[1]} is missing: run 'aigq market --day {days[1]}' first"
+    missing = f"logs of {days[1]} is missing: run 'aigq logs --day {days[1]}' first"
     (step,) = plan(ctx, days[2], days[2])
-    assert (step.stage, step.blocked, step.why[: len(missing)]) == ("market", True, missing)
-    with pytest.raises(AigqError, match=f"market failed in the run .*: aigq: {missing}"):
+    assert (step.stage, step.blocked, step.why[: len(missing)]) == ("logs", True, missing)
+    with pytest.raises(AigqError, match=f"logs failed in the run .*: aigq: {missing}"):
         stack.api.backfill(DAILY, days[2], days[2])
     assert not [key for key in revisions(ctx, days) if key[0] > days[0]]
     assert parents(ctx)[-1] == (2, days[0], 1)
@@ -247,7 +250,7 @@ def test_days_after_a_failed_one_wait_and_other_backfills_are_refused(stack: Sta
     first, second = (ctx.manifests.head("policy", day) for day in days[1:])
     assert first is not None
     assert second is not None
-    assert first.inputs["release"] != second.inputs["release"]
+    assert first.inputs["release direct"] != second.inputs["release direct"]
 
 
 def test_late_data_recompute_what_the_plan_says_and_nothing_else(stack: Stack) -> None:
@@ -261,9 +264,9 @@ def test_late_data_recompute_what_the_plan_says_and_nothing_else(stack: Stack) -
 
     planned = due(ctx, days[0], days[2])
     assert {stage for day, stage in planned if day == days[0]} == set()
-    downstream = set(names_of(ctx, days[1])) - {"market"}
+    downstream = set(names_of(ctx, days[1])) - {"logs"}
     assert {stage for day, stage in planned if day == days[1]} == {*downstream, "publish"}
-    assert planned[days[1], "ctr"] == "changed: input logs"
+    assert planned[days[1], "ctr"] == "changed: input logs: shown"
     assert planned[days[1], "publish"] == f"shelved: {days[2]} is live"
     assert {stage for day, stage in planned if day == days[2]} == {
         *names_of(ctx, days[2]),
@@ -301,8 +304,8 @@ def test_a_day_that_a_backfill_overtakes_does_not_go_live(stack: Stack) -> None:
     assert (winner.number, winner.day, winner.parent) == (3, days[0], 1)
 
     stack.control.free("gate", days[1])
-    stale = f"market of {days[1]} is out of date .changed: input logs, input release.: run the day"
-    with pytest.raises(AigqError, match=f"publish failed in the run .*: aigq: {stale} again"):
+    stale = f"logs of {days[1]} is out of date .changed: input logs: before, input release, "
+    with pytest.raises(AigqError, match=f"publish failed in the run .*: aigq: {stale}"):
         stack.api.wait_for_run(DAILY, run)
     assert ctx.ledger.current() == winner
     assert ctx.ledger.shelf() == []

@@ -16,23 +16,23 @@ import pytest
 from rich.console import Console
 
 from aigq_tasks.errors import AigqError
+from aigq_tasks.releases.bootstrap import STEPS
 from aigq_tasks.services.airflow_api import OWN_TASK, AirflowApi, note_own_task
 from aigq_tasks.services.processes import supervised
 from aigq_tasks.services.secrets import ensure_secrets
 from aigq_tasks.services.supervisor import SERVICES, down, status, up
 from aigq_tasks.settings import Settings
-from aigq_tasks.stages.bootstrap import STEPS
-from aigq_tasks.stages.plan import STAGES
+from aigq_tasks.stages.day import DAY
 
 pytestmark = pytest.mark.integration
-COMMANDS = [*(stage.name for stage in STAGES), "publish"]
+COMMANDS = [*(step.name for step in DAY), "publish"]
 FIRST, LAST = date(2017, 11, 6), date(2017, 11, 7)
 PATHS = (
-    ("market", "ctr", "policy", "evaluate", "gate", "u2q", "servable", "publish"),
-    ("market", "samples", "policy"),
+    ("logs", "ctr", "policy", "evaluate", "gate", "u2q", "servable", "publish"),
+    ("logs", "samples", "policy"),
     ("ctr", "rivals", "evaluate"),
-    ("market", "recall", "servable"),
-    ("market", "item-texts", "servable"),
+    ("logs", "recall", "servable"),
+    ("logs", "item-texts", "servable"),
     ("ctr", "x2q", "servable"),
 )
 RECORDER = """#!/bin/sh
@@ -41,7 +41,7 @@ if [ "$*" = "$(cat "$CALLS.broken" 2>/dev/null)" ]; then
   echo "error: the gate knows no champion; run aigq bootstrap" >&2
   exit 1
 fi
-case "$*" in *--day\\ 2017*) ;; *) echo "outside the replayed year"; exit 99 ;; esac
+case "$*" in *--day\\ 2017*) ;; *) echo "outside the log"; exit 99 ;; esac
 """
 
 
@@ -53,7 +53,7 @@ class Calls:
         self.path.touch()
 
     def take(self) -> list[str]:
-        """The calls since the last `take` that are for a day of the replayed year."""
+        """The calls since the last `take` that are for a day of the log."""
         lines = self.path.read_text().splitlines()
         self.path.write_text("")
         return [line for line in lines if "--day 2017" in line]

@@ -19,18 +19,13 @@ import servers
 from small_release import DAY, EVE, small_release, small_settings
 
 from aigq_tasks.errors import AigqError
+from aigq_tasks.pipeline.calendar import days_between
+from aigq_tasks.pipeline.context import Context
+from aigq_tasks.pipeline.given import Stored
+from aigq_tasks.pipeline.reading import logs_of, model, need, stored
 from aigq_tasks.policy.backbone import load_policy
-from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.reading import (
-    BEHAVIOUR_TABLES,
-    files,
-    item_texts,
-    log_window,
-    model,
-    need,
-    read_logs,
-)
-from aigq_tasks.stages.serving import classic_sources, classifier, click_model, recall_sources
+from aigq_tasks.serving.histories import BEHAVIOUR_TABLES, item_texts
+from aigq_tasks.serving.stack import classic_sources, classifier, click_model, recall_sources
 from aigq_tasks.storage.ledger import Entry, Ledger
 from aigq_tasks.storage.manifests import Manifests
 from aigq_tasks.storage.objects import blob_key
@@ -76,15 +71,22 @@ def world(s3_server: servers.S3Server) -> Iterator[World]:
 
 def targets_of(ctx: Context, entry: Entry) -> list[Target]:
     """Every object of the release that a stage or a reader of it uses."""
+
+    def held(own: Context, kind: str) -> Stored:
+        return stored(own, model(own, entry, kind))
+
+    def sources(own: Context) -> Any:
+        return recall_sources({kind: held(own, kind) for kind in ("recall", "u2q", "x2q")})
+
     uses: dict[str, Callable[[Context], Any]] = {
-        "direct": lambda own: load_policy(files(own, model(own, entry, "direct"))),
-        "think": lambda own: load_policy(files(own, model(own, entry, "think"))),
-        "ctr": lambda own: click_model(own, model(own, entry, "ctr")),
-        "recall": lambda own: classic_sources(own, model(own, entry, "recall")),
-        "categories": lambda own: classifier(own, entry),
-        "u2q": lambda own: recall_sources(own, entry),
-        "x2q": lambda own: recall_sources(own, entry),
-        "item-texts": lambda own: item_texts(own, model(own, entry, "item-texts")),
+        "direct": lambda own: load_policy(held(own, "direct").files()),
+        "think": lambda own: load_policy(held(own, "think").files()),
+        "ctr": lambda own: click_model(held(own, "ctr")),
+        "recall": lambda own: classic_sources(held(own, "recall")),
+        "categories": lambda own: classifier(held(own, "categories")),
+        "u2q": sources,
+        "x2q": sources,
+        "item-texts": lambda own: item_texts(held(own, "item-texts")),
     }
     found = {}
     for kind, use in uses.items():
@@ -95,9 +97,9 @@ def targets_of(ctx: Context, entry: Entry) -> list[Target]:
         found[body] = Target(body, "blob", use)
     for day in (EVE, DAY):
         for name in BEHAVIOUR_TABLES:
-            key = blob_key(need(ctx, "market", day).outputs[f"{name}.parquet"].digest)
+            key = blob_key(need(ctx, "logs", day).outputs[f"{name}.parquet"].digest)
             found[key] = Target(
-                key, "blob", lambda own: read_logs(own, log_window(own, DAY), BEHAVIOUR_TABLES)
+                key, "blob", lambda own: logs_of(own, days_between(EVE, DAY), BEHAVIOUR_TABLES)
             )
     for key in ctx.store.list("manifests/"):
         _, stage, day, _ = key.split("/")
@@ -129,7 +131,7 @@ def corrupted(draw: random.Random, fault: str, data: bytes, others: list[bytes])
 def fresh(ctx: Context) -> Context:
     """The context of a new process, which knows nothing yet, on the same connections."""
     store = copy.copy(ctx.store)
-    return Context(ctx.settings, store, Manifests(store), Ledger(store))
+    return Context(ctx.settings, store, Manifests(store), Ledger(store), ctx.source)
 
 
 def test_everything_can_be_used_as_it_is(world: World) -> None:
@@ -167,16 +169,16 @@ def test_every_corruption_is_found_before_use(world: World) -> None:
 def test_a_record_of_another_name_or_of_no_kind_is_refused(world: World) -> None:
     """Their bytes are stored objects, so their digest alone would pass."""
     store = world.ctx.store
-    key = f"manifests/market/{DAY}/0001.json"
+    key = f"manifests/logs/{DAY}/0001.json"
     own = store.get(key)
-    yesterday = store.get(f"manifests/market/{EVE}/0001.json")
-    parquet = store.get_blob(need(world.ctx, "market", DAY).outputs["searches.parquet"].digest)
+    yesterday = store.get(f"manifests/logs/{EVE}/0001.json")
+    parquet = store.get_blob(need(world.ctx, "logs", DAY).outputs["searches.parquet"].digest)
     assert own is not None
     assert yesterday is not None
     store.put_blob(b"[]")
     store.put_blob(b"")
     for data, words in (
-        (yesterday, rf"holds what belongs to manifests/market/{EVE}/0001\.json"),
+        (yesterday, rf"holds what belongs to manifests/logs/{EVE}/0001\.json"),
         (parquet, "holds something else"),
         (b"[]", "holds something else"),
         (b"", "holds something else"),
@@ -184,7 +186,7 @@ def test_a_record_of_another_name_or_of_no_kind_is_refused(world: World) -> None
         world.overwrite(key, data)
         try:
             with pytest.raises(AigqError, match=words) as caught:
-                fresh(world.ctx).manifests.head("market", DAY)
+                fresh(world.ctx).manifests.head("logs", DAY)
             assert "restore it from a backup, or delete it and run the stage" in str(caught.value)
         finally:
             world.overwrite(key, own)
@@ -192,13 +194,13 @@ def test_a_record_of_another_name_or_of_no_kind_is_refused(world: World) -> None
 
 def test_what_was_checked_once_stays_known(world: World) -> None:
     """A process reads a record once: what happens to the object later does not reach it."""
-    key = f"manifests/market/{DAY}/0001.json"
+    key = f"manifests/logs/{DAY}/0001.json"
     own = world.ctx.store.get(key)
     assert own is not None
     reader = Manifests(world.ctx.store)
-    before = reader.head("market", DAY)
+    before = reader.head("logs", DAY)
     world.overwrite(key, own[:-1])
     try:
-        assert reader.head("market", DAY) == before
+        assert reader.head("logs", DAY) == before
     finally:
         world.overwrite(key, own)

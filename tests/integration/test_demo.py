@@ -10,12 +10,12 @@ import pytest
 import servers
 from smallest import DAY, release
 
+from aigq_tasks.pipeline.context import Context
+from aigq_tasks.pipeline.reading import need
 from aigq_tasks.services.environment import S3_PORTS
 from aigq_tasks.services.processes import supervised
 from aigq_tasks.settings import load_settings
-from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.plan import STAGES
-from aigq_tasks.stages.reading import need
+from aigq_tasks.stages.day import steps_of
 
 pytestmark = pytest.mark.integration
 
@@ -71,9 +71,9 @@ def aigq(*arguments: str) -> str:
 
 def test_a_backfill_gives_what_single_stages_give(single: Context, backfilled: Context) -> None:
     """Airflow, other servers, an empty bucket: the same bytes, trained policies included."""
-    for stage in STAGES:
-        alone = need(single, stage.name, DAY).to_bytes()
-        assert need(backfilled, stage.name, DAY).to_bytes() == alone, stage.name
+    for step in steps_of(single.settings, DAY):
+        alone = need(single, step.name, DAY).to_bytes()
+        assert need(backfilled, step.name, DAY).to_bytes() == alone, step.name
     folded = [replace(entry, who="", why="") for entry in backfilled.ledger.entries()]
     assert folded == [replace(entry, who="", why="") for entry in single.ledger.entries()]
 

@@ -10,19 +10,18 @@ import pytest
 import servers
 
 from aigq_tasks.errors import NothingToDo
-from aigq_tasks.registry import SERVED_AS, Registry
+from aigq_tasks.pipeline.context import Context
+from aigq_tasks.pipeline.reads import Release
+from aigq_tasks.releases.aliases import OURS, reconcile
+from aigq_tasks.releases.live import publish_release
+from aigq_tasks.releases.promote import promote
+from aigq_tasks.releases.rollback import rollback
 from aigq_tasks.settings import Settings
-from aigq_tasks.stages.aliases import OURS, reconcile
-from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.promote import promote
-from aigq_tasks.stages.reading import release_digest
-from aigq_tasks.stages.release import publish_release
-from aigq_tasks.stages.releases import rollback
 from aigq_tasks.storage.canonical import to_json
 from aigq_tasks.storage.ledger import Entry, LedgerConflict
-from aigq_tasks.storage.manifests import Manifest, Output
+from aigq_tasks.storage.manifests import Blob, Manifest
 from aigq_tasks.storage.objects import blob_key
-from aigq_tasks.tracking import Tracking
+from aigq_tasks.tracking.registry import SERVED_AS, Registry
 
 pytestmark = pytest.mark.integration
 EVE = Settings().bootstrap_day
@@ -51,14 +50,14 @@ class Loop:
 
     def __init__(self, ctx: Context) -> None:
         self.ctx = ctx
-        self.tracking = Tracking(ctx.settings.mlflow.url, ctx.settings.mlflow.experiment)
+        self.tracking = servers.tracking_of(ctx.settings)
         sft = self.made("sft", EVE, {}, weights=b"sft")
         self.release(EVE, {"direct": sft.digest}, "bootstrap")
 
     def made(self, stage: str, day: date, inputs: dict[str, str], **files: bytes) -> Manifest:
         """A stage's result, logged in MLflow as the runner does."""
         outputs = {
-            name: Output(self.ctx.store.put_blob(data), len(data)) for name, data in files.items()
+            name: Blob(self.ctx.store.put_blob(data), len(data)) for name, data in files.items()
         }
         manifest = Manifest(stage=stage, day=day, inputs=inputs, outputs=outputs)
         manifest = self.ctx.manifests.create(manifest)
@@ -85,9 +84,9 @@ class Loop:
         day = EVE + timedelta(days=number)
         head = self.ctx.ledger.current()
         assert head is not None
-        release = {"release": release_digest(head)}
-        ctr = self.made("ctr", day, release, model=f"ctr {number}".encode())
-        policy = self.made("policy", day, release, weights=f"policy {number}".encode())
+        served = {Release(kind).key: digest for kind, digest in head.models.items()}
+        ctr = self.made("ctr", day, served, model=f"ctr {number}".encode())
+        policy = self.made("policy", day, served, weights=f"policy {number}".encode())
         judged = {"policy": policy.digest, "ctr": ctr.digest}
         evaluate = self.made("evaluate", day, judged)
         verdict = to_json({"accepted": accepted, "ctr_faults": [] if number > 1 else ["AUC"]})
@@ -121,7 +120,7 @@ def refusal(ctx: Context, client: Any, version: int) -> str:
     """The words that MLflow shows on a version which a person makes champion in vain."""
     current, before = ctx.ledger.current(), aliases(client)
     move(client, version)
-    promote(ctx)
+    promote(ctx, "ann")
     assert ctx.ledger.current() == current
     assert aliases(client) == before
     words = tags(client, version)["promotion"]
@@ -160,7 +159,8 @@ def test_a_version_per_day_accepted_or_rejected(loop: Loop, client: Any) -> None
 def test_no_verdict_before_the_gate(loop: Loop, client: Any) -> None:
     release = loop.ctx.ledger.current()
     assert release is not None
-    loop.made("policy", EVE + timedelta(days=1), {"release": release_digest(release)}, w=b"new")
+    served = {"release direct": release.models["direct"]}
+    loop.made("policy", EVE + timedelta(days=1), served, w=b"new")
     assert reconcile(loop.ctx) == []
     assert "verdict" not in tags(client, 2)
     assert aliases(client) == {"champion": 1}
@@ -177,7 +177,7 @@ def test_aliases_follow_a_rollback_and_a_second_time_nothing_is_written(
 ) -> None:
     loop.run(1)
     loop.run(2)
-    rollback(loop.ctx, 2, "clicks fell")
+    rollback(loop.ctx, 2, "ann", "clicks fell")
     assert aliases(client) == {"champion": 2, "challenger": 3}
     before = [
         client.get_registered_model(name).last_updated_timestamp
@@ -206,7 +206,7 @@ def test_a_move_by_a_person_is_a_request_and_stays(loop: Loop, client: Any) -> N
     assert reconcile(loop.ctx) == []
     assert aliases(client) == {"champion": 2, "challenger": 3}
     with pytest.raises(NothingToDo):
-        promote(loop.ctx)
+        promote(loop.ctx, "ann")
 
 
 def test_an_alias_that_the_ledger_left_behind_is_no_request(
@@ -265,7 +265,7 @@ def test_versions_that_nobody_knows_are_refused(loop: Loop, client: Any) -> None
         f"what its tag 'manifest' names, {index.outputs['x'].digest}, is none",
     ]
     with pytest.raises(NothingToDo):  # putting an alias back is no request
-        promote(loop.ctx)
+        promote(loop.ctx, "ann")
 
 
 def test_a_version_that_is_gone_damaged_or_cannot_be_loaded_is_refused(
@@ -316,4 +316,4 @@ def test_a_release_that_was_built_on_another_one_is_not_appended(loop: Loop) -> 
 def test_nothing_is_asked_of_an_empty_ledger(ctx: Context, client: Any) -> None:
     assert reconcile(ctx) == []
     with pytest.raises(NothingToDo):
-        promote(ctx)
+        promote(ctx, "ann")

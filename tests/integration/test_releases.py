@@ -10,19 +10,16 @@ import pandas as pd
 import pytest
 
 from aigq_tasks.errors import AigqError
-from aigq_tasks.recall import u2q, versions, x2q_source
-from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.gc import collect
-from aigq_tasks.stages.release import go_live, index_version, publish_release
-from aigq_tasks.stages.releases import (
-    differences,
-    print_difference,
-    print_release,
-    print_releases,
-    rollback,
-)
+from aigq_tasks.pipeline.context import Context
+from aigq_tasks.recall import u2q
+from aigq_tasks.releases import live
+from aigq_tasks.releases.gc import collect
+from aigq_tasks.releases.live import go_live, publish_release
+from aigq_tasks.releases.rollback import rollback
+from aigq_tasks.reports.ledger import differences, fact_rows, ledger_rows, model_rows
+from aigq_tasks.serving.indexes import connect, get_u2q, lookup_x2q, version_of
 from aigq_tasks.storage.ledger import Entry, LedgerConflict
-from aigq_tasks.storage.manifests import Manifest, Output
+from aigq_tasks.storage.manifests import Blob, Manifest
 from aigq_tasks.storage.tables import to_parquet
 
 pytestmark = pytest.mark.integration
@@ -35,9 +32,7 @@ def publish(ctx: Context) -> Callable[..., Entry]:
     word than tea it is a recomputation of the day."""
 
     def made(stage: str, day: date, files: dict[str, bytes], auc: float) -> str:
-        outputs = {
-            name: Output(ctx.store.put_blob(data), len(data)) for name, data in files.items()
-        }
+        outputs = {name: Blob(ctx.store.put_blob(data), len(data)) for name, data in files.items()}
         manifest = Manifest(
             stage=stage, day=day, outputs=outputs, config={"seed": 17}, metrics={"auc": auc}
         )
@@ -75,9 +70,9 @@ def served(ctx: Context) -> list[str]:
     """What the current release holds for ann and for the trigger tea."""
     entry = ctx.ledger.current()
     assert entry is not None
-    with versions.connect(ctx.settings.valkey.url) as client:
-        own = u2q.get(client, index_version(entry, "u2q"), "ann")
-        tied = x2q_source.lookup(client, index_version(entry, "x2q"), ["tea"])["tea"]
+    with connect(ctx.settings.valkey.url) as client:
+        own = get_u2q(client, version_of(entry.models["u2q"]), "ann")
+        tied = lookup_x2q(client, version_of(entry.models["x2q"]), ["tea"])["tea"]
     assert own is not None
     return [query for query, _ in [*own.queries, *tied]]
 
@@ -89,7 +84,7 @@ def test_a_rollback_serves_the_old_release_within_seconds(
         publish(number)
     for number in (5, 4, 3, 2, 1):
         began = time.monotonic()
-        entry = rollback(ctx, number, "clicks fell")
+        entry = rollback(ctx, number, "ann", "clicks fell")
         assert served(ctx) == [f"tea {number}", f"jam {number}"]
         assert time.monotonic() - began < 5
         assert (entry.day, entry.verdict, entry.parent) == (
@@ -103,9 +98,9 @@ def test_a_rollback_serves_the_old_release_within_seconds(
     assert parent is not None
     assert parent.models == ctx.ledger.entry(1).models
     # Forward again is a rollback too, and a second one does nothing.
-    forward = rollback(ctx, 6, "it was not the release")
+    forward = rollback(ctx, 6, "ann", "it was not the release")
     assert served(ctx) == ["tea 6", "jam 6"]
-    assert rollback(ctx, 6, "again") == forward
+    assert rollback(ctx, 6, "ann", "again") == forward
     assert [entry.number for entry in ctx.ledger.entries()] == list(range(1, 13))
     # The release of a later day is a release like any other.
     assert publish(7).number == 13
@@ -115,19 +110,19 @@ def test_a_rollback_serves_the_old_release_within_seconds(
 def test_a_lost_cache_is_loaded_again(ctx: Context, publish: Callable[..., Entry]) -> None:
     publish(1)
     publish(2)
-    with versions.connect(ctx.settings.valkey.url) as client:
-        for key in client.scan_iter(match=f"*{index_version(ctx.ledger.entry(1), 'u2q')}*"):
+    with connect(ctx.settings.valkey.url) as client:
+        for key in client.scan_iter(match=f"*{version_of(ctx.ledger.entry(1).models['u2q'])}*"):
             client.delete(key)
-    rollback(ctx, 1, "clicks fell")
+    rollback(ctx, 1, "ann", "clicks fell")
     assert served(ctx) == ["tea 1", "jam 1"]
 
 
 def test_what_cannot_be_gone_back_to(ctx: Context, publish: Callable[..., Entry]) -> None:
     with pytest.raises(AigqError, match="no release 1: the ledger holds none yet"):
-        rollback(ctx, 1, "clicks fell")
+        rollback(ctx, 1, "ann", "clicks fell")
     publish(1)
     with pytest.raises(AigqError, match="no release 7: the ledger holds 1 to 1"):
-        rollback(ctx, 7, "clicks fell")
+        rollback(ctx, 7, "ann", "clicks fell")
     bare = Entry(
         day=FIRST + timedelta(days=1),
         revision=1,
@@ -141,7 +136,7 @@ def test_what_cannot_be_gone_back_to(ctx: Context, publish: Callable[..., Entry]
     )
     ctx.ledger.append(bare)
     with pytest.raises(AigqError, match=r"release 2 .* has no policy to go back to"):
-        rollback(ctx, 2, "clicks fell")
+        rollback(ctx, 2, "ann", "clicks fell")
     assert len(ctx.ledger.entries()) == 2
 
 
@@ -150,24 +145,24 @@ def test_what_went_live_meanwhile_is_not_let_expire(
 ) -> None:
     """Another publishes between this one's look at the ledger and its retirement of lists."""
     publish(1)
-    retire = versions.retire_others
+    retire = live.retire_others
 
     def late(*args: Any) -> None:
-        monkeypatch.setattr(versions, "retire_others", retire)
+        monkeypatch.setattr(live, "retire_others", retire)
         publish(3)
         retire(*args)
 
-    monkeypatch.setattr(versions, "retire_others", late)
+    monkeypatch.setattr(live, "retire_others", late)
     older = publish(2)
     assert (older.number, served(ctx)) == (2, ["tea 3", "jam 3"])
     current = ctx.ledger.current()
     assert current is not None
-    live = {f"{kind}:{index_version(current, kind)}" for kind in ("u2q", "x2q")}
-    with versions.connect(ctx.settings.valkey.url) as client:
+    served_now = {f"{kind}:{version_of(current.models[kind])}" for kind in ("u2q", "x2q")}
+    with connect(ctx.settings.valkey.url) as client:
         for entry in ctx.ledger.entries():
             for kind in ("u2q", "x2q"):
-                marker = f"{kind}:{index_version(entry, kind)}"
-                assert (client.ttl(marker) == -1) == (marker in live), (entry.number, kind)
+                marker = f"{kind}:{version_of(entry.models[kind])}"
+                assert (client.ttl(marker) == -1) == (marker in served_now), (entry.number, kind)
 
 
 def test_a_release_is_built_on_the_one_that_it_was_checked_against(
@@ -175,7 +170,7 @@ def test_a_release_is_built_on_the_one_that_it_was_checked_against(
 ) -> None:
     publish(1)
     second = publish(2)
-    rollback(ctx, 1, "clicks fell")
+    rollback(ctx, 1, "ann", "clicks fell")
     stale = replace(second, day=FIRST + timedelta(days=2), number=0)
     with pytest.raises(LedgerConflict, match="release 2 is not the current one anymore"):
         publish_release(ctx, stale, after=2)
@@ -189,39 +184,29 @@ def test_a_rollback_loses_against_a_later_day(
     publish(1)
     publish(2)
     monkeypatch.setattr(
-        "aigq_tasks.stages.releases.go_live",
+        "aigq_tasks.releases.rollback.go_live",
         lambda *args: publish(3) and go_live(*args),  # just before it appends
     )
     with pytest.raises(LedgerConflict, match="already released 2017-11-08"):
-        rollback(ctx, 1, "clicks fell")
+        rollback(ctx, 1, "ann", "clicks fell")
     assert served(ctx) == ["tea 3", "jam 3"]
 
 
-def test_what_a_person_reads(
-    ctx: Context, publish: Callable[..., Entry], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_a_person_reads(ctx: Context, publish: Callable[..., Entry]) -> None:
     first, second = publish(1), publish(2)
     changed = {what: (was, now) for what, was, now in differences(ctx, first, second)}
     assert changed["day"] == ("2017-11-06", "2017-11-07")
     assert changed["ctr auc"] == ("0.1", "0.2")
     assert changed["model direct"] == (first.models["direct"][:8], second.models["direct"][:8])
     assert not {"code", "config", "ctr setting seed", "verdict"} & set(changed)
-    capsys.readouterr()
-    print_releases(ctx)
-    listed = capsys.readouterr().out
-    assert listed.index("2017-11-07") < listed.index("2017-11-06")  # the newest first
-    assert "daily run" in listed
-    print_release(ctx, 1)
-    told = capsys.readouterr().out
-    assert all(digest in told for digest in first.models.values())
-    assert "c" * 64 in told
-    print_difference(ctx, 1, 2)
-    assert "ctr auc" in capsys.readouterr().out
+    listed = ledger_rows(ctx)
+    assert [row["day"] for row in listed] == ["2017-11-07", "2017-11-06"]  # the newest first
+    assert {row["why"] for row in listed} == {"daily run"}
+    assert {row["manifest"] for row in model_rows(ctx, first)} == set(first.models.values())
+    assert {"what": "code", "value": "c" * 64} in fact_rows(first)
 
 
-def test_a_recomputed_day_never_moves_live(
-    ctx: Context, publish: Callable[..., Entry], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_recomputed_day_never_moves_live(ctx: Context, publish: Callable[..., Entry]) -> None:
     """Days 1 to 4 are released; 2 and 3 are computed again, then 4, the current one."""
     for number in range(1, 5):
         publish(number)
@@ -249,24 +234,22 @@ def test_a_recomputed_day_never_moves_live(
         2,
         3,
     ]
-    capsys.readouterr()
-    print_releases(ctx)
-    assert "shelf 2" in capsys.readouterr().out
+    assert "shelf 2" in {row["release"] for row in ledger_rows(ctx)}
 
 
 def test_publishing_an_old_day_again_leaves_the_live_lists_alone(
     ctx: Context, publish: Callable[..., Entry]
 ) -> None:
     publish(1)
-    live = publish(2)
+    newest = publish(2)
     publish(1)
     publish(1, "again")
-    with versions.connect(ctx.settings.valkey.url) as client:
-        assert client.ttl(f"u2q:{index_version(live, 'u2q')}") == -1  # it stays
+    with connect(ctx.settings.valkey.url) as client:
+        assert client.ttl(f"u2q:{version_of(newest.models['u2q'])}") == -1  # it stays
 
 
 def test_collected_garbage_leaves_every_kept_release_whole(
-    ctx: Context, publish: Callable[..., Entry], capsys: pytest.CaptureFixture[str]
+    ctx: Context, publish: Callable[..., Entry]
 ) -> None:
     with pytest.raises(AigqError, match="nothing is released yet"):
         collect(ctx, days=2, grace_hours=0, dry=False)
@@ -274,17 +257,18 @@ def test_collected_garbage_leaves_every_kept_release_whole(
         publish(number)
     lost = ctx.store.put_blob(b"a stage was killed before its manifest")
     before = ctx.store.list("")
-    collect(ctx, days=2, grace_hours=0, dry=True)
-    collect(ctx, days=2, grace_hours=1, dry=False)  # all of it is younger
+    told = collect(ctx, days=2, grace_hours=0, dry=True)
+    assert collect(ctx, days=2, grace_hours=1, dry=False).objects == 0  # all of it is younger
     assert ctx.store.list("") == before
-    collect(ctx, days=2, grace_hours=0, dry=False)
+    assert collect(ctx, days=2, grace_hours=0, dry=False) == told
+    assert len(ctx.store.list("")) == len(before) - told.objects
     # Days 4 and 5, and day 3, which served day 4.
     for number in (5, 4, 3):
-        rollback(ctx, number, "are they whole?")
+        rollback(ctx, number, "ann", "are they whole?")
         for digest in ctx.ledger.entry(number).models.values():
             for output in ctx.manifests.get(digest).outputs.values():
                 ctx.store.get_blob(output.digest)
     with pytest.raises(AigqError, match="restore the bucket"):
-        rollback(ctx, 1, "it is gone")
+        rollback(ctx, 1, "ann", "it is gone")
     assert f"objects/{lost}" not in ctx.store.list("objects/")
     assert len(ctx.ledger.entries()) == 5 + 2  # the first was served already

@@ -16,7 +16,7 @@ from servers import S3Server, free_ports
 from aigq_tasks.errors import AigqError
 from aigq_tasks.storage import objects
 from aigq_tasks.storage.ledger import Entry, Ledger, LedgerConflict
-from aigq_tasks.storage.manifests import Manifest, Manifests, Output
+from aigq_tasks.storage.manifests import Blob, Manifest, Manifests
 from aigq_tasks.storage.objects import ObjectStore, blob_key
 
 pytestmark = pytest.mark.integration
@@ -190,7 +190,7 @@ def test_wrong_keys_are_named(s3_server: S3Server, bucket: str) -> None:
 
 def test_manifest_revisions(store: ObjectStore) -> None:
     manifests = Manifests(store)
-    first = Manifest(stage="ctr", day=DAY, outputs={"model.txt": Output("a" * 64, 3)})
+    first = Manifest(stage="ctr", day=DAY, outputs={"model.txt": Blob("a" * 64, 3)})
     other = replace(first, metrics={"auc": 0.7})
     assert manifests.head("ctr", DAY) is None
     assert manifests.create(first) == first

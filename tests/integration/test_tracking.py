@@ -6,12 +6,12 @@ from datetime import date
 from typing import Any
 
 import pytest
-from servers import free_ports
+from servers import free_ports, tracking_of
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.settings import Settings
 from aigq_tasks.storage.manifests import Manifest
-from aigq_tasks.tracking import Tracking, step
+from aigq_tasks.tracking.runs import Tracking
 
 pytestmark = pytest.mark.integration
 CTR = Manifest(
@@ -25,7 +25,7 @@ CTR = Manifest(
 
 @pytest.fixture
 def tracking(settings: Settings) -> Tracking:
-    return Tracking(settings.mlflow.url, settings.mlflow.experiment)
+    return tracking_of(settings)
 
 
 @pytest.fixture
@@ -40,10 +40,11 @@ def runs(client: Any, tracking: Tracking, condition: str) -> list[Any]:
     return list(client.search_runs([experiment.experiment_id], condition))
 
 
-def test_step_counts_days_from_the_first_of_2017() -> None:
-    assert step(date(2017, 1, 1)) == 0
+def test_step_counts_days_from_the_first_of_the_log() -> None:
+    nowhere = Tracking("http://127.0.0.1:1", "x", "bucket", "a log", date(2017, 1, 1))
+    assert nowhere.step(date(2017, 1, 1)) == 0
     # 31 Jan + 28 Feb + 31 + 30 + 31 + 30 + 31 + 31 + 30 + 31 Oct = 304 days before 1 November.
-    assert step(date(2017, 11, 1)) == 304
+    assert nowhere.step(date(2017, 11, 1)) == 304
 
 
 def test_a_run_holds_all_that_the_manifest_says(tracking: Tracking, client: Any) -> None:
@@ -114,7 +115,8 @@ def test_logging_twice_changes_nothing_and_a_torn_run_is_completed(
 
 def test_an_absent_server_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    tracking = Tracking(f"http://127.0.0.1:{free_ports(1)[0]}", "x")
+    url = f"http://127.0.0.1:{free_ports(1)[0]}"
+    tracking = Tracking(url, "x", "bucket", "a log", date(2017, 1, 1))
     with pytest.raises(AigqError, match=r"MLflow at http://127\.0\.0\.1:[0-9]+ fails"):
         tracking.has(CTR)
     with pytest.raises(AigqError, match="run the same command again to log it"):
@@ -122,7 +124,7 @@ def test_an_absent_server_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_run_names_its_inputs_as_datasets_once(tracking: Tracking, client: Any) -> None:
-    gate = replace(CTR, stage="gate", inputs={"ctr": CTR.digest, "logs": "5" * 64})
+    gate = replace(CTR, stage="gate", inputs={"ctr": CTR.digest, "logs: history": "5" * 64})
     tracking.log(gate, {}, None)
     (run,) = runs(client, tracking, "tags.stage = 'gate'")
     client.update_run(run.info.run_id, status="RUNNING")
@@ -137,13 +139,13 @@ def test_a_run_names_its_inputs_as_datasets_once(tracking: Tracking, client: Any
         return {one.dataset.name: one for one in found}
 
     datasets = named(run)
-    ctr, logs = datasets["ctr"].dataset, datasets["logs"].dataset
+    ctr, logs = datasets["ctr"].dataset, datasets["logs: history"].dataset
     assert ctr.digest == CTR.digest[:36]  # MLflow takes no more
     assert (ctr.source_type, json.loads(ctr.source)) == (
         "s3",
-        {"uri": f"s3://aigq/objects/{CTR.digest}"},
+        {"uri": f"s3://{tracking.bucket}/objects/{CTR.digest}"},
     )
-    assert json.loads(logs.source) == {"uri": "s3://aigq/manifests/market"}
+    assert json.loads(logs.source) == {"uri": f"s3://{tracking.bucket}/manifests/logs"}
     assert [(tag.key, tag.value) for tag in datasets["ctr"].tags] == [
         ("mlflow.data.context", "gate")
     ]

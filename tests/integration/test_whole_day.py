@@ -1,6 +1,5 @@
 """Bootstrap and two days of the loop at the smallest size, stage by stage."""
 
-from dataclasses import replace
 from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -11,28 +10,42 @@ import pytest
 import requests
 import servers
 from chaos import children, matrix, world
-from chaos.cells import World
-from smallest import DAY, DAYS, EVE, run_day
+from smallest import DAY, DAYS, EVE, WHO, run_day
+from tables import leaves
+from watching import Seen, dict_of
 
+from aigq_tasks.cli.printing import print_hints, print_lookup, print_report
 from aigq_tasks.errors import AigqError, OutsideTheLog
-from aigq_tasks.recall import u2q, versions, x2q_source
+from aigq_tasks.pipeline.context import Context
+from aigq_tasks.pipeline.reading import need, record, table
+from aigq_tasks.pipeline.runner import given_for, run_stage
 from aigq_tasks.recall.stack import Scorer
-from aigq_tasks.stages.ablation import VARIANTS, ablation
-from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.ctr import CtrStage
-from aigq_tasks.stages.evaluate import EvaluateStage, evaluated
-from aigq_tasks.stages.market import MarketStage
-from aigq_tasks.stages.plan import STAGES, plan, stages_of
-from aigq_tasks.stages.publish import DAILY_STAGES, THINK_STAGES, publish
-from aigq_tasks.stages.reading import log_window, need, read_behaviours, record, table
-from aigq_tasks.stages.release import index_version
-from aigq_tasks.stages.runner import run_stage
-from aigq_tasks.stages.show import cached_list, print_hints, print_lookup, print_report, report_rows
-from aigq_tasks.stages.study import study
-from aigq_tasks.stages.think_samples import ThinkSamplesStage
-from aigq_tasks.storage.ledger import Entry
-from aigq_tasks.storage.manifests import Manifest
-from aigq_tasks.storage.tables import from_parquet
+from aigq_tasks.releases.bootstrap import FIRST_STAGES
+from aigq_tasks.releases.plan import plan
+from aigq_tasks.releases.publish import publish
+from aigq_tasks.reports.days import report_rows
+from aigq_tasks.reports.hints import cached_list
+from aigq_tasks.research.ablation import ablation
+from aigq_tasks.research.study import study
+from aigq_tasks.research.variants import VARIANTS
+from aigq_tasks.serving import indexes
+from aigq_tasks.settings import Settings
+from aigq_tasks.stages import day as days
+from aigq_tasks.stages.click_model import CTR
+from aigq_tasks.stages.evaluate import EVALUATE
+from aigq_tasks.stages.land import LOGS
+from aigq_tasks.stages.think_samples import THINK_SAMPLES
+from aigq_tasks.storage.tables import from_parquet, to_parquet
+
+# Who the teacher is, is digested for the answers that it gives; the answers come from the teacher.
+IDENTITY = {
+    "think-samples": {
+        f"teacher.{name}"
+        for name in ("model", "seed", "max_tokens", "price_in", "price_out", "stand_in")
+    }
+}
+DAILY = {step.name for step in days.DAY if not step.think}
+ALL = {step.name for step in days.DAY}
 
 pytestmark = pytest.mark.integration
 
@@ -43,7 +56,7 @@ def test_the_day_is_released(released: Context) -> None:
     assert [entry.number for entry in entries] == [1, 2, 3, 4, 5]
     last = entries[3]
     assert (last.day, last.parent) == (DAY, 3)
-    assert set(last.manifests) == {*DAILY_STAGES, "servable"}
+    assert set(last.manifests) == DAILY
     verdict = record(released, need(released, "gate", DAY), "verdict.json")
     chosen = "policy" if verdict["accepted"] else "sft"
     day = DAY if verdict["accepted"] else EVE
@@ -58,7 +71,7 @@ def test_think_is_renewed_on_its_day(released: Context) -> None:
     before, after = released.ledger.entries()[3:]
     verdicts = [record(released, need(released, "gate", day), "verdict.json") for day in DAYS]
     assert ["think" in verdict for verdict in verdicts] == [False, True]
-    assert set(after.manifests) == {*DAILY_STAGES, *THINK_STAGES, "servable"}
+    assert set(after.manifests) == ALL
     trained = need(released, "think-policy", DAYS[1])
     accepted = verdicts[1]["think"]["accepted"]
     assert after.models["think"] == (trained.digest if accepted else before.models["think"])
@@ -66,6 +79,16 @@ def test_think_is_renewed_on_its_day(released: Context) -> None:
     assert need(released, "think-sft", EVE).outputs["model.safetensors"].digest != (
         trained.outputs["model.safetensors"].digest
     )
+
+
+def test_a_stage_sees_no_setting_that_it_does_not_use(looked_at: Seen) -> None:
+    """A slice is no wider than what its computation reads: else a setting that changes nothing
+    would make the stage run again."""
+    unused = {}
+    for stage in [*(step.stage for step in days.DAY), *FIRST_STAGES]:
+        sliced = set(leaves(dict_of(stage.settings(Settings()))))
+        unused[stage.name] = sliced - looked_at[stage.name] - IDENTITY.get(stage.name, set())
+    assert {name: names for name, names in unused.items() if names} == {}
 
 
 def test_the_rivals_stand_in_the_evaluation_as_they_were_scored(released: Context) -> None:
@@ -96,15 +119,15 @@ def test_what_is_released_can_be_served(
     entry = released.ledger.current()
     assert entry is not None
     users = table(released, need(released, "u2q", DAYS[-1]), "u2q")["user_id"]
-    with versions.connect(released.settings.valkey.url) as client:
-        cached = u2q.get(client, index_version(entry, "u2q"), users.iloc[0])
+    with indexes.connect(released.settings.valkey.url) as client:
+        version = indexes.version_of(entry.models["u2q"])
+        cached = indexes.get_u2q(client, version, users.iloc[0])
     assert cached is not None
     assert 0 < len(cached.queries) <= 5
     index = table(released, need(released, "x2q", DAYS[-1]), "x2q")
-    with versions.connect(released.settings.valkey.url) as client:
-        found = x2q_source.lookup(
-            client, index_version(entry, "x2q"), index["trigger"].head(3).tolist()
-        )
+    with indexes.connect(released.settings.valkey.url) as client:
+        version = indexes.version_of(entry.models["x2q"])
+        found = indexes.lookup_x2q(client, version, index["trigger"].head(3).tolist())
     assert all(found.values())
     print_lookup(released, [index["trigger"][0], "Nothing like this!"], None)
     printed = capsys.readouterr().out
@@ -134,79 +157,73 @@ def test_the_report_has_every_arm(released: Context, tmp_path: Path) -> None:
 def test_a_second_run_changes_nothing(
     released: Context, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = {stage: need(released, stage, DAY).digest for stage in (*DAILY_STAGES, "servable")}
+    before = {name: need(released, name, DAY).digest for name in DAILY}
     objects = released.store.list("")
     again = run_day(released, DAY)
-    publish(released, DAY)
+    publish(released, DAY, **WHO)
     assert {stage: manifest.digest for stage, manifest in again.items()} == before
     assert released.store.list("") == objects
-    assert capsys.readouterr().out.count("up to date") == len(stages_of(released, DAY)) + 1
+    assert capsys.readouterr().out.count("up to date") == len(DAILY) + 1
 
 
 def test_a_plan_tells_what_would_run_and_why(released: Context) -> None:
     assert not [step for step in plan(released, *DAYS) if step.why]
     gate = released.settings.gate.model_copy(update={"max_drop": 0.5})
-    lenient = replace(released, settings=released.settings.model_copy(update={"gate": gate}))
+    lenient = released.changed(lambda settings: settings.model_copy(update={"gate": gate}))
     found = {(step.day, step.stage): step.why for step in plan(lenient, *DAYS) if step.why}
-    assert found[DAY, "gate"] == "changed: setting max_drop"
+    assert found[DAY, "gate"] == "changed: setting limits.max_drop"
     assert found[DAY, "u2q"] == "gate would run"
     assert (DAY, "policy") not in found
     assert found[DAY, "publish"] == f"shelved: {DAYS[1]} is live"
     # The next day starts from that day's release: all of it would run, and go live.
-    assert found[DAYS[1], "market"] == f"it starts from the release of {DAY}, which changes"
+    assert found[DAYS[1], "logs"] == f"it starts from the release of {DAY}, which changes"
     assert found[DAYS[1], "publish"] == "goes live"
     later = DAYS[1] + timedelta(days=1)
-    assert {step.why for step in plan(released, later, later) if step.stage == "market"} == {
+    assert {step.why for step in plan(released, later, later) if step.stage == "logs"} == {
         "it never ran"
     }
 
 
 def test_a_study_trains_beside_the_releases(
-    released: Context, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    released: Context, capsys: pytest.CaptureFixture[str]
 ) -> None:
     entries = released.ledger.entries()
     seeds = [5, released.settings.policy.seed]  # one to be trained, the one that was released
-    study(released, DAYS[-1], ["il-grpo"], seeds, tmp_path / "study.md")
-    written = (tmp_path / "study.md").read_text()
+    written = study(released, DAYS[-1], ["il-grpo"], seeds)
     assert all(f"| {name} | " in written for name in (*seeds, "all", "il-grpo"))
     first, second = (need(released, "study-policy-il-grpo-5", day) for day in DAYS)
     assert first.config["seed"] == 5
-    assert first.inputs["parent"] == need(released, "study-sft-5", EVE).digest
-    assert second.inputs["parent"] == first.digest
+    assert first.inputs["release direct"] == need(released, "study-sft-5", EVE).digest
+    assert second.inputs["release direct"] == first.digest
     capsys.readouterr()
-    study(released, DAYS[-1], ["il-grpo"], seeds, tmp_path / "study.md")
+    assert study(released, DAYS[-1], ["il-grpo"], seeds) == written
     # Per arm its IL-SFT and two evaluations; two updates of the trained one.
     assert capsys.readouterr().out.count("up to date") == 2 * 3 + 2
     assert released.ledger.entries() == entries
 
 
 def test_an_ablation_trains_beside_the_releases(
-    released: Context,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    released: Context, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the variants those whose steps differ; tests/stages/test_ablation.py has the others."""
+    """Of the variants those whose steps differ; tests/research/test_ablation.py has the others."""
     chosen = [v for v in VARIANTS if v.name in ("direct", "think") or v.titled or v.free]
-    monkeypatch.setattr("aigq_tasks.stages.ablation.VARIANTS", chosen)
+    monkeypatch.setattr("aigq_tasks.research.ablation.VARIANTS", chosen)
     entries = released.ledger.entries()
-    ablation(released, DAY, [5], tmp_path / "ablation.md")
-    written = (tmp_path / "ablation.md").read_text()
+    written = ablation(released, DAY, [5])
     assert all(f"| {variant.name} | " in written for variant in chosen)
     sft = [need(released, f"ablation-sft-{name}-5", EVE) for name in ("direct", "think")]
     assert sft[0].inputs != sft[1].inputs
     assert released.manifests.head("ablation-sft-think-free-decoding-5", EVE) is None
     capsys.readouterr()
-    ablation(released, DAY, [5], tmp_path / "ablation.md")
+    assert ablation(released, DAY, [5]) == written
     titled = released.settings.samples.bootstrap_days
     assert capsys.readouterr().out.count("up to date") == 2 * len(chosen) + titled
-    assert (tmp_path / "ablation.md").read_text() == written
     assert released.ledger.entries() == entries
 
 
 @pytest.mark.parametrize("stage", ["samples", "think-samples"])
 def test_held_out_users_are_not_trained_on(released: Context, stage: str) -> None:
-    _, scores = evaluated(released, DAYS[1])
+    scores = table(released, need(released, "evaluate", DAYS[1]), "scores")
     trained = table(released, need(released, stage, DAYS[1]), "samples")
     assert len(scores) > 0
     assert len(trained) > 0
@@ -216,12 +233,12 @@ def test_held_out_users_are_not_trained_on(released: Context, stage: str) -> Non
 def test_missing_inputs_and_days_say_what_to_do(released: Context) -> None:
     later = DAY + timedelta(days=4)
     before = released.store.list("")
-    with pytest.raises(AigqError, match=r"market of .* run 'aigq market --day"):
-        run_stage(CtrStage(), released, later)
-    with pytest.raises(OutsideTheLog, match="outside the market's days"):
-        run_stage(MarketStage(), released, date(2026, 1, 1))
+    with pytest.raises(AigqError, match=r"logs of .* run 'aigq logs --day"):
+        run_stage(CTR, released, later)
+    with pytest.raises(OutsideTheLog, match="outside the log's days"):
+        run_stage(LOGS, released, date(2026, 1, 1))
     with pytest.raises(AigqError, match=r"policy of .* is missing"):
-        run_stage(EvaluateStage(), released, later)
+        run_stage(EVALUATE, released, later)
     assert released.store.list("") == before
 
 
@@ -229,13 +246,15 @@ def with_teacher(ctx: Context, url: str, model: str) -> Context:
     teacher = ctx.settings.teacher.model_copy(
         update={"url": f"{url}/v1", "model": model, "concurrency": 2, "retries": 0}
     )
-    return replace(ctx, settings=ctx.settings.model_copy(update={"teacher": teacher}))
+    return ctx.changed(lambda settings: settings.model_copy(update={"teacher": teacher}))
 
 
 def test_a_dead_language_model_costs_nothing_twice(released: Context, tmp_path: Path) -> None:
-    stage = ThinkSamplesStage()
+    stage = THINK_SAMPLES
     with servers.chat_server(tmp_path) as url:
-        undisturbed = stage.compute(with_teacher(released, url, "good"), DAY)
+        good = with_teacher(released, url, "good")
+        given = given_for(good, DAY, stage.reads)
+        undisturbed = stage.compute(given, stage.settings(good.settings), DAY)
     assert undisturbed.tags == {"teacher": "good"}
     asked = undisturbed.metrics["llm/explain/prompt_tokens"]
     assert isinstance(asked, float)
@@ -252,23 +271,30 @@ def test_a_dead_language_model_costs_nothing_twice(released: Context, tmp_path: 
         questions = sum(requests.get(f"{url}/asked", timeout=5).json().values())
     assert questions == len(released.store.list("llm/")) - kept  # nothing was asked again
     samples = table(released, resumed, "samples")
-    pd.testing.assert_frame_equal(samples, from_parquet(undisturbed.files["samples.parquet"]))
+    pd.testing.assert_frame_equal(samples, from_parquet(to_parquet(undisturbed.tables["samples"])))
 
 
 def test_killed_stages_recover(released: Context, tmp_path: Path) -> None:
     """Drawn cells of the crash matrix on the real stages; `make chaos` has them all."""
     children.warm(*world.IMPORTED)
-    whole = World(released.settings, DAYS[1], STAGES, world.publish_day, tmp_path)
-    cells = [cell for cell in matrix.cells(STAGES) if cell.stage != "gc"]
+    whole = world.whole(released.settings, DAYS[1], tmp_path)
+    cells = [cell for cell in matrix.cells(world.STAGES) if cell.stage != "gc"]
     outcomes = list(matrix.run_cells(whole, matrix.some(cells, count=6, seed=3)))
     assert len(outcomes) == 6
 
 
-def likes_what_nobody_asks(ctx: Context, entry: Entry, ctr: Manifest, day: date) -> Scorer:
+def likes_what_nobody_asks(*args: object) -> Scorer:
     """A broken click model: sure clicks on what no log has ever held, none on the rest."""
-    history = read_behaviours(ctx, log_window(ctx, day - timedelta(days=1)), day)
+    history = next(one for one in args if isinstance(one, pd.DataFrame))
     known = set(history["content"])
     return lambda users, queries: np.array([float(query not in known) for query in queries])
+
+
+def eagerly(settings: Settings) -> Settings:
+    changes = {"steps": 20, "prompts_per_step": 4, "learning_rate": 1e-3}
+    grpo = settings.policy.grpo.model_copy(update=changes)
+    policy = settings.policy.model_copy(update={"grpo": grpo})
+    return settings.model_copy(update={"policy": policy})
 
 
 def test_a_broken_click_model_is_found_out_within_a_day(
@@ -277,14 +303,14 @@ def test_a_broken_click_model_is_found_out_within_a_day(
     """The last test here: it releases one more day."""
     day = DAYS[-1] + timedelta(days=1)
     champion = released.ledger.entries()[-1].models["direct"]
-    for stage in ("policy", "arms"):
-        monkeypatch.setattr(f"aigq_tasks.stages.{stage}.ctr_scorer", likes_what_nobody_asks)
-    eager = released.with_grpo(steps=20, prompts_per_step=4, learning_rate=1e-3)
+    for stage in ("update", "evaluate"):
+        monkeypatch.setattr(f"aigq_tasks.stages.{stage}.click_scorer", likes_what_nobody_asks)
+    eager = released.changed(eagerly)
     run_day(eager, day)
     verdict = record(released, need(released, "gate", day), "verdict.json")
     assert not verdict["accepted"]
     assert any("reward hacking: off-catalogue queries" in why for why in verdict["reasons"])
-    publish(eager, day)
+    publish(eager, day, **WHO)
     last = released.ledger.entries()[-1]
     assert (last.day, last.verdict) == (day, "rejected")
     assert last.models["direct"] == champion

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from aigq_tasks.errors import AigqError
-from aigq_tasks.recall import versions, x2q_source
+from aigq_tasks.serving import indexes
 
 pytestmark = pytest.mark.integration
 ENTRIES = pd.DataFrame(
@@ -14,14 +14,14 @@ ENTRIES = pd.DataFrame(
 
 
 def test_triggers_are_looked_up_together(valkey_url: str) -> None:
-    with versions.connect(valkey_url) as client:
+    with indexes.connect(valkey_url) as client:
         with pytest.raises(AigqError, match="x2q test-1 is not loaded"):
-            x2q_source.lookup(client, "test-1", ["milk"])
-        assert x2q_source.load(client, "test-1", ENTRIES) == 2
-        assert x2q_source.load(client, "test-1", ENTRIES) == 0
-        assert x2q_source.lookup(client, "test-1", ["milk", "tea", "rye: bread"]) == {
+            indexes.lookup_x2q(client, "test-1", ["milk"])
+        assert indexes.load_x2q(client, "test-1", ENTRIES) == 2
+        assert indexes.load_x2q(client, "test-1", ENTRIES) == 0
+        assert indexes.lookup_x2q(client, "test-1", ["milk", "tea", "rye: bread"]) == {
             "milk": [("oat milk", 0.9), ("butter", 0.5)],
             "tea": [],
             "rye: bread": [("jam", 0.5)],
         }
-        assert x2q_source.lookup(client, "test-1", []) == {}
+        assert indexes.lookup_x2q(client, "test-1", []) == {}

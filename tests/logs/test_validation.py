@@ -29,7 +29,7 @@ def impressions(**columns: Any) -> pd.DataFrame:
         "explored": False,
         "clicked": False,
         "click_time": pd.Series([pd.NaT] * 4, dtype="datetime64[us]"),
-        "release": 1,
+        "release": "one",
     }
     return pd.DataFrame({**good, **columns})
 
@@ -142,14 +142,44 @@ def test_text_has_a_length() -> None:
 
 
 def test_an_unknown_profile_is_empty_text() -> None:
-    users = pd.DataFrame({"user_id": ["h1"], "age": [""], "income": [""], "household": [""]})
+    users = pd.DataFrame({"user_id": ["h1"], "attributes": [""]})
     assert check_rows("users", users, DAY).reasons == {}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ("65+; 35-49k; 2 adults no kids", None),
+        ("a" * 400, None),
+        ("a" * 401, "length"),
+        ("a" * 300 + "\t", "control_character"),  # at its end as at its beginning
+    ],
+)
+def test_what_attributes_may_hold(attributes: str, reason: str | None) -> None:
+    users = pd.DataFrame({"user_id": ["h1"], "attributes": [attributes]})
+    items = pd.DataFrame(
+        {"item_id": ["1"], "title": ["tea"], "category": ["TEA"], "attributes": [attributes]}
+    )
+    expected = {reason: 1} if reason else {}
+    assert check_rows("users", users, DAY).reasons == expected
+    assert check_rows("items", items, DAY).reasons == expected
+
+
+def test_positions_count_from_one_to_any_number() -> None:
+    rows = impressions(position=[0, 1, 4, 1000])
+    checked = check_rows("hint_impressions", rows, DAY)
+    assert checked.reasons == {"position": 1}
+    assert checked.good["position"].tolist() == [1, 4, 1000]
+    late = pd.DataFrame(
+        {"request_id": "r1-0", "position": [-1, 17], "click_time": moments(*["2017-11-06"] * 2)}
+    )
+    assert check_rows("late_clicks", late, DAY).good["position"].tolist() == [17]
 
 
 def test_quarantine_names_the_rule_of_a_built_in_check() -> None:
     rows = searches(query=["", "milk", "milk", "milk"])
     assert check_rows("searches", rows, DAY).reasons == {"length": 1}
-    rows = impressions(position=[1, 4, 1, 1])
+    rows = impressions(position=[1, 0, 1, 1])
     assert check_rows("hint_impressions", rows, DAY).reasons == {"position": 1}
 
 

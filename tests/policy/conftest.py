@@ -15,8 +15,8 @@ from transformers import (  # noqa: TID253
 )
 
 from aigq_tasks.context.tokens import SPECIAL_TOKENS, add_special_tokens, subwords
+from aigq_tasks.policy.config import PolicySample, SftConfig
 from aigq_tasks.policy.il_sft import train_il_sft
-from aigq_tasks.policy.training import PolicySample, SftConfig
 
 WORDS = ["milk", "bread", "eggs", "beer", "tea", "whole", "rye", "dark", "free", "range", "!"]
 PARTS = ["mi", "lk"]  # another way to write a word
@@ -27,7 +27,7 @@ def threads() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def policy(threads: None) -> Callable[..., tuple[Any, Any]]:
     """policy(seed) -> (model, tokenizer); one token per word, so queries have one or more."""
 

@@ -11,10 +11,10 @@ from accelerate import PartialState
 from safetensors.torch import save_file
 
 from aigq_tasks.policy.backbone import load_backbone, make_deterministic
+from aigq_tasks.policy.config import GrpoConfig, PolicySample
+from aigq_tasks.policy.grpo_run import train_il_grpo
 from aigq_tasks.policy.rewards import FloatArray
 from aigq_tasks.policy.rollouts import ListLayout
-from aigq_tasks.policy.train import train_il_grpo
-from aigq_tasks.policy.training import GrpoConfig, PolicySample
 
 QUERIES = ["milk", "rye bread", "green tea", "eggs"]
 

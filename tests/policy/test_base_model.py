@@ -9,7 +9,8 @@ import pytest
 import aigq_tasks.policy
 from aigq_tasks.policy.backbone import load_backbone
 from aigq_tasks.policy.generate import generate_lists
-from aigq_tasks.policy.pretrain import CUTOFF, PretrainConfig
+from aigq_tasks.policy.pretrain import PretrainConfig
+from aigq_tasks.research.base_model import CUTOFF
 from aigq_tasks.storage.objects import sha256
 
 BASE = Path(aigq_tasks.policy.__file__).parent / "base"

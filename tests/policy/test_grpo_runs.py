@@ -15,12 +15,12 @@ from trl import GRPOTrainer  # noqa: TID253
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.policy.backbone import save_policy
+from aigq_tasks.policy.config import Clip, GrpoConfig, PolicySample, RewardConfig
 from aigq_tasks.policy.generate import Sampling, decode, noise
-from aigq_tasks.policy.rewards import CtrScorer, FloatArray, RewardConfig
+from aigq_tasks.policy.grpo_run import WHOLE, train_arguments, train_il_grpo
+from aigq_tasks.policy.rewards import CtrScorer, FloatArray
 from aigq_tasks.policy.rollouts import ListLayout
-from aigq_tasks.policy.train import WHOLE, train_arguments, train_il_grpo
 from aigq_tasks.policy.trainer import ILGRPOTrainer
-from aigq_tasks.policy.training import Clip, GrpoConfig, PolicySample
 
 
 def test_the_policy_learns_what_the_reward_likes(warm: Any, samples: list[PolicySample]) -> None:
@@ -143,7 +143,7 @@ def test_without_parts_it_is_grpo(
     losses = []
     for ours in (True, False):
         model, tokenizer = warm()
-        arguments = train_arguments(config, 3, tmp_path, keep=False)
+        arguments = train_arguments(config, 3)
         rows = Dataset.from_list([vars(sample) for sample in samples])
         if ours:
             layout = ListLayout(model, tokenizer, 2)

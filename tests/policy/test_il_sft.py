@@ -5,9 +5,9 @@ import torch  # noqa: TID253
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.policy.backbone import save_policy
+from aigq_tasks.policy.config import PolicySample, SftConfig
 from aigq_tasks.policy.generate import generate_lists
 from aigq_tasks.policy.il_sft import train_il_sft
-from aigq_tasks.policy.training import PolicySample, SftConfig
 
 LISTS = [["whole milk", "tea"], ["beer"], ["rye bread", "eggs", "milk"], ["free range eggs"]]
 

@@ -3,9 +3,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from aigq_tasks.policy.config import RewardConfig
 from aigq_tasks.policy.parse import Rollout, Slots
 from aigq_tasks.policy.reward_metrics import correlation, reward_metrics
-from aigq_tasks.policy.rewards import FloatArray, RewardConfig, Rewards
+from aigq_tasks.policy.rewards import FloatArray, Rewards
 
 NAN = np.nan
 ROLLOUTS = [

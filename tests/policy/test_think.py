@@ -1,11 +1,6 @@
-from itertools import groupby
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from aigq_tasks.context.interests import Interest, render_interests
-from aigq_tasks.context.queries import normalize
+from aigq_tasks.context.interests import Interest
 from aigq_tasks.policy.think import (
     STRUCTURE,
     ParsedThink,
@@ -85,58 +80,3 @@ def test_each_defect_drops_what_it_touches(
     assert parsed.reason == reason
     assert parsed.valid == (reason == "")
     assert set(parsed.interests) == kept
-
-
-@given(st.lists(st.sampled_from([*range(9), *WORDS, 99]), max_size=40))
-def test_any_ids_parse_and_no_segment_is_credited_to_another(ids: list[int]) -> None:
-    parsed = parse(*ids)
-    assert len(parsed.spans) == len(ids)
-    pieces: dict[Segment, list[list[int]]] = {}
-    for segment, run in groupby(zip(parsed.spans, ids, strict=True), key=lambda pair: pair[0]):
-        pieces.setdefault(segment, []).append([i for _, i in run])
-    pieces.pop(STRUCTURE, None)
-    assert all(len(runs) == 1 for runs in pieces.values())  # a segment lies in one place
-    written = {
-        Segment("query", k, j): text
-        for k, interest in parsed.interests.items()
-        for j, text in enumerate(interest.queries)
-    }
-    written |= {Segment("rationale", k): i.rationale for k, i in parsed.interests.items()}
-    read = {
-        segment: normalize(decode(tuple(run)))
-        for segment, [run] in pieces.items()
-        if segment.kind != "trigger"
-    }
-    assert read == written
-    triggers = {
-        segment.interest: tuple(FORMAT.behaviors[i] for i in run)
-        for segment, [run] in pieces.items()
-        if segment.kind == "trigger"
-    }
-    assert triggers == {k: interest.triggers for k, interest in parsed.interests.items()}
-
-
-interests = st.lists(
-    st.builds(
-        Interest,
-        st.sampled_from(["often", "milk tea"]),
-        st.lists(st.integers(1, 3), min_size=1, max_size=3, unique=True).map(tuple),
-        st.lists(st.sampled_from(["milk", "tea"]), min_size=1, max_size=2).map(tuple),
-    ),
-    min_size=1,
-    max_size=2,
-)
-
-
-@given(interests)
-def test_what_is_rendered_is_read_again(points: list[Interest]) -> None:
-    names = {"<why>": WHY, "<interest>": PAIR, "<queries>": ASK, "<sep>": SEP}
-    names |= {f"<b_{i}>": token for token, i in FORMAT.behaviors.items()}
-    text, ids = render_interests(points), []
-    while text:
-        name = next((n for n in [*names, *WORDS.values(), "often"] if text.startswith(n)), "")
-        ids.append(names.get(name) or next((i for i, w in WORDS.items() if w == name), WHY))
-        text = text[len(name) :]
-    parsed = parse(*ids, EOS)
-    assert parsed.valid
-    assert list(parsed.interests.values()) == points

@@ -6,9 +6,9 @@ import pytest
 from aigq_tasks.context.interests import Interest, ThinkLimits, render_interests
 from aigq_tasks.context.prompt import HistoryLine, render_think_prompt
 from aigq_tasks.context.tokens import add_special_tokens, think_tokens
+from aigq_tasks.policy.config import PolicySample, SftConfig
 from aigq_tasks.policy.il_sft import train_il_sft
 from aigq_tasks.policy.think_generate import generate_think
-from aigq_tasks.policy.training import PolicySample, SftConfig
 
 LIMITS = ThinkLimits(interests=2, triggers=2, queries=2, rationale_tokens=2, query_tokens=2)
 INTERESTS = [

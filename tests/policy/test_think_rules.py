@@ -2,13 +2,11 @@
 
 import pytest
 import torch  # noqa: TID253
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from aigq_tasks.context.interests import ThinkLimits
 from aigq_tasks.policy.generate import Spelling
 from aigq_tasks.policy.parse import ListFormat
-from aigq_tasks.policy.think import ThinkFormat, parse_think
+from aigq_tasks.policy.think import ThinkFormat
 from aigq_tasks.policy.think_rules import ThinkRules
 
 WHY, PAIR, ASK, SEP, B1, B2, B3, EOS, PAD = range(9)
@@ -68,27 +66,3 @@ def test_what_may_come_next(written: tuple[int, ...], expected: set[int]) -> Non
 def test_a_trigger_is_a_line_of_the_prompt() -> None:
     assert allowed(WHY, OFTEN, PAIR, lines=1) == {B1}
     assert allowed(WHY, OFTEN, PAIR, B1, lines=1) == {ASK}
-
-
-@settings(deadline=None, max_examples=60)
-@given(st.randoms(use_true_random=False), st.integers(1, 3))
-def test_whatever_is_drawn_is_valid(draw, lines: int) -> None:  # type: ignore[no-untyped-def]
-    rules = ThinkRules(FORMAT, SPELLING, [lines, 3], LIMITS)
-    rules.keep([0])
-    ids: list[int] = []
-    while EOS not in ids:
-        choices = rules.allowed()[0].nonzero().squeeze(1).tolist()
-        ids.append(draw.choice(choices))
-        rules.observe([ids[-1]])
-    assert len(ids) <= LIMITS.max_new_tokens
-    parsed = parse_think(
-        ids,
-        FORMAT,
-        lambda piece: "".join(WORDS[i] for i in piece),
-        LIMITS.interests,
-        LIMITS.queries,
-    )
-    assert parsed.valid, parsed.reason
-    queries = [query for interest in parsed.interests.values() for query in interest.queries]
-    assert len({query.replace(" ", "") for query in queries}) == len(queries)
-    assert all(max(interest.triggers) <= lines for interest in parsed.interests.values())

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from aigq_tasks.context.prompt import profile_words
 from aigq_tasks.context.queries import normalize
 from aigq_tasks.context.tokens import SPECIAL_TOKENS
-from aigq_tasks.market.catalogue import load_profiles
 from aigq_tasks.policy.tokenizer import build_tokenizer, split_modifiers
+from aigq_tasks.sources.market.catalogue import load_profiles
 
 COUNTS = Counter(
     {"spaghetti sauce": 40, "milk": 30, "whole milk": 20, "rye bread": 5, "tea": 2, "lego": 1}

@@ -11,13 +11,14 @@ from scorers import letters
 from trl import GRPOConfig, GRPOTrainer  # noqa: TID253
 
 from aigq_tasks.errors import AigqError
+from aigq_tasks.policy.config import Clip, GrpoConfig, PolicySample, RewardConfig
 from aigq_tasks.policy.generate import ListRules
+from aigq_tasks.policy.grpo_run import train_arguments, train_il_grpo
 from aigq_tasks.policy.parse import parse_completions
-from aigq_tasks.policy.rewards import FloatArray, RewardConfig, r_len, rouge_l
+from aigq_tasks.policy.rewards import FloatArray, r_len, rouge_l
 from aigq_tasks.policy.rollouts import ListLayout
-from aigq_tasks.policy.train import train_arguments, train_il_grpo
 from aigq_tasks.policy.trainer import ILGRPOTrainer
-from aigq_tasks.policy.training import Clip, GrpoConfig, PolicySample, trl_arguments
+from aigq_tasks.policy.trl_common import trl_arguments
 
 
 def trainer_of(
@@ -133,15 +134,15 @@ def test_rules_need_own_rollouts(
 def test_what_writes_rollouts_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = GrpoConfig(engine="vllm")
     with pytest.raises(AigqError, match="to false as well"):
-        train_arguments(config, 1, tmp_path, keep=False)
+        train_arguments(config, 1)
     free = config.model_copy(update={"rollout_rules": False})
-    monkeypatch.setattr("aigq_tasks.policy.train.find_spec", lambda name: None)
+    monkeypatch.setattr("aigq_tasks.policy.grpo_run.find_spec", lambda name: None)
     with pytest.raises(AigqError, match="vllm, which is not installed"):
-        train_arguments(free, 1, tmp_path, keep=False)
-    monkeypatch.setattr("aigq_tasks.policy.train.find_spec", lambda name: object())
-    assert train_arguments(free, 1, tmp_path, keep=False).use_vllm
+        train_arguments(free, 1)
+    monkeypatch.setattr("aigq_tasks.policy.grpo_run.find_spec", lambda name: object())
+    assert train_arguments(free, 1).use_vllm
     own = GrpoConfig(rollout_rules=False)
-    assert not train_arguments(own, 1, tmp_path, keep=False).use_vllm
+    assert not train_arguments(own, 1).use_vllm
 
 
 def test_rollouts_under_rules_are_scored_under_the_same_rules(

@@ -3,18 +3,15 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from recall.source_cases import AS_OF, RecallSourceCases, behaviours
 
 from aigq_tasks.recall import coclick
 
-AS_OF = pd.Timestamp("2025-03-01")
 
-
-def behaviours(*rows: tuple[str, float, str, str]) -> pd.DataFrame:
-    """(user, age in days, kind, content)."""
-    return pd.DataFrame(
-        [(user, AS_OF - pd.Timedelta(days=age), kind, text) for user, age, kind, text in rows],
-        columns=["user_id", "time", "kind", "content"],
-    ).astype({"user_id": "str", "time": "datetime64[us]", "kind": "str", "content": "str"})
+class TestCoClick(RecallSourceCases):
+    @staticmethod
+    def build(history: pd.DataFrame, as_of: pd.Timestamp) -> coclick.CoClick:
+        return coclick.build(history, as_of)
 
 
 # Three user-days: {bread, jam}, {bread, jam, tea}, {bread, tea}. Only jam and tea are searched.
@@ -77,22 +74,6 @@ def test_an_empty_log_recalls_nothing() -> None:
     assert model.recall(["u1"], HISTORY, AS_OF, k=5) == {"u1": []}
     full = coclick.build(HISTORY, AS_OF)
     assert full.recall(["u1"], behaviours(), AS_OF, k=5) == {"u1": []}
-    assert full.recall([], HISTORY, AS_OF, k=5) == {}
-
-
-def test_files_round_trip_and_row_order_does_not_matter() -> None:
-    model = coclick.build(HISTORY, AS_OF)
-    files = model.to_files()
-    assert coclick.build(HISTORY.iloc[::-1], AS_OF).to_files() == files
-    again = coclick.CoClick.from_files(files)
-    assert again.to_files() == files
-    assert again.recall(["u1"], HISTORY, AS_OF, 3) == model.recall(["u1"], HISTORY, AS_OF, 3)
-
-
-def test_future_rows_change_nothing() -> None:
-    future = behaviours(("u1", -0.5, "search", "bread"), ("u1", -0.5, "search", "ham"))
-    both = pd.concat([HISTORY, future])
-    assert coclick.build(both, AS_OF).to_files() == coclick.build(HISTORY, AS_OF).to_files()
 
 
 scores = st.lists(

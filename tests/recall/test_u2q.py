@@ -3,10 +3,29 @@ from datetime import date
 import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
+from recall.source_cases import CONTENTS, USERS, RecallSourceCases
 
 from aigq_tasks.recall import u2q
+from aigq_tasks.storage.tables import from_parquet, to_parquet
 
 MONDAY, TUESDAY = date(2025, 3, 3), date(2025, 3, 4)
+
+
+class TestU2qSource(RecallSourceCases):
+    """Its lists are what a policy wrote, whatever the history; they are stored as a table."""
+
+    @staticmethod
+    def build(history: pd.DataFrame, as_of: pd.Timestamp) -> u2q.U2qSource:
+        lists = {user: CONTENTS[n % 4 :] for n, user in enumerate(USERS[1:])}
+        return u2q.U2qSource(u2q.build(lists, as_of.date()))
+
+    @staticmethod
+    def files(source: u2q.U2qSource) -> dict[str, bytes]:
+        return {"u2q.parquet": to_parquet(source.entries)}
+
+    @staticmethod
+    def restore(files: dict[str, bytes], like: object) -> u2q.U2qSource:
+        return u2q.U2qSource(from_parquet(files["u2q.parquet"]))
 
 
 def rows(entries: pd.DataFrame) -> list[tuple[object, ...]]:

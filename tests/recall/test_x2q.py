@@ -1,12 +1,16 @@
 from math import log, log2
 
 import ibis
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recall.source_cases import CONTENTS, RecallSourceCases
 
-from aigq_tasks.recall.x2q import X2qConfig, x2q_entries
+from aigq_tasks.recall.config import X2qConfig
+from aigq_tasks.recall.x2q import RECENT, X2qSource, x2q_entries
+from aigq_tasks.storage.tables import from_parquet, to_parquet
 
 TIES = pd.DataFrame(
     [
@@ -81,3 +85,70 @@ def test_the_order_of_rows_does_not_matter(ties: list[tuple[object, ...]], shuff
     )
     assert found["score"].between(0, 1).all()
     assert not found.duplicated(["trigger", "query"]).any()
+
+
+# --- recall from the index ---------------------------------------------------------------------
+
+
+class TestX2qSource(RecallSourceCases):
+    """Its index is given, only what triggers comes from the history; it is stored as a table."""
+
+    @staticmethod
+    def build(history: pd.DataFrame, as_of: pd.Timestamp) -> X2qSource:
+        rows = [
+            (trigger, place, query, 1 / (place + number))
+            for number, trigger in enumerate(CONTENTS[:6], 1)
+            for place, query in enumerate((query for query in CONTENTS if query != trigger), 1)
+        ]
+        return X2qSource(pd.DataFrame(rows, columns=["trigger", "rank", "query", "score"]))
+
+    @staticmethod
+    def files(source: X2qSource) -> dict[str, bytes]:
+        return {"x2q.parquet": to_parquet(source.entries)}
+
+    @staticmethod
+    def restore(files: dict[str, bytes], like: object) -> X2qSource:
+        return X2qSource(from_parquet(files["x2q.parquet"]))
+
+
+INDEX = pd.DataFrame(
+    [
+        ("milk", 1, "oat milk", 0.9),
+        ("milk", 2, "butter", 0.5),
+        ("bread", 1, "butter", 0.7),
+        ("bread", 2, "jam", 0.5),
+        ("old", 1, "dust", 1.0),
+    ],
+    columns=["trigger", "rank", "query", "score"],
+)
+NOW = pd.Timestamp("2017-11-06T12:00")
+
+
+def searched(*rows: tuple[str, str, str]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=["user_id", "time", "content"])
+    return table.assign(time=table["time"].to_numpy().astype("M8[us]"), kind="search")
+
+
+def test_the_best_score_over_the_triggers_of_a_user() -> None:
+    log = searched(
+        ("u1", "2017-11-05", "milk"),
+        ("u1", "2017-11-06", "bread"),
+        ("u2", "2017-11-06T12:00", "milk"),  # not before now
+        ("u3", "2017-11-05", "nothing known"),
+    )
+    assert X2qSource(INDEX).recall(["u1", "u2", "u3"], log, NOW, 3) == {
+        # butter: 0.5 by milk, 0.7 by bread. jam and nothing else has 0.5 then.
+        "u1": [("oat milk", 0.9), ("butter", 0.7), ("jam", 0.5)],
+        "u2": [],
+        "u3": [],
+    }
+    assert X2qSource(INDEX).recall(["u1"], log, NOW, 1) == {"u1": [("oat milk", 0.9)]}
+
+
+def test_only_the_latest_distinct_contents_trigger() -> None:
+    days = np.arange("2017-10-01", "2017-11-01", dtype="M8[D]").astype(str)
+    newer = [("u1", days[2 + i], f"thing {i % RECENT}") for i in range(2 * RECENT)]
+    log = searched(("u1", days[0], "old"), *newer)
+    assert X2qSource(INDEX).recall(["u1"], log, NOW, 3) == {"u1": []}
+    fewer = searched(("u1", days[0], "old"), *[r for r in newer if r[2] != "thing 0"])
+    assert X2qSource(INDEX).recall(["u1"], fewer, NOW, 3) == {"u1": [("dust", 1.0)]}

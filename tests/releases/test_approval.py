@@ -7,14 +7,15 @@ import pandas as pd
 import pytest
 
 from aigq_tasks.errors import NothingToDo
-from aigq_tasks.recall import u2q, versions
-from aigq_tasks.stages.approval import decline, print_comparison
-from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.publish import DAILY_STAGES
-from aigq_tasks.stages.release import index_version, publish_release
+from aigq_tasks.pipeline.context import Context
+from aigq_tasks.recall import u2q
+from aigq_tasks.releases.approval import comparison, decline
+from aigq_tasks.releases.live import publish_release
+from aigq_tasks.serving.indexes import connect, get_u2q, version_of
+from aigq_tasks.stages.day import steps_of
 from aigq_tasks.storage.canonical import to_json
 from aigq_tasks.storage.ledger import Entry
-from aigq_tasks.storage.manifests import Manifest, Output
+from aigq_tasks.storage.manifests import Blob, Manifest
 from aigq_tasks.storage.tables import to_parquet
 
 pytestmark = pytest.mark.integration
@@ -28,7 +29,7 @@ RESULTS = {
 
 def _land(ctx: Context, stage: str, day: date, files: dict[str, bytes] | None = None) -> str:
     outputs = {
-        name: Output(ctx.store.put_blob(data), len(data)) for name, data in (files or {}).items()
+        name: Blob(ctx.store.put_blob(data), len(data)) for name, data in (files or {}).items()
     }
     return ctx.manifests.create(Manifest(stage=stage, day=day, outputs=outputs)).digest
 
@@ -59,23 +60,19 @@ def _ran(ctx: Context, parent: Entry) -> None:
         "evaluate": {"results.json": to_json(RESULTS)},
         "servable": {"servable.json": to_json({"servable": True, "reasons": []})},
     }
-    for stage in (*DAILY_STAGES, "servable"):
-        _land(ctx, stage, DAY, files.get(stage))
+    for step in steps_of(ctx.settings, DAY):
+        _land(ctx, step.name, DAY, files.get(step.name))
 
 
 @pytest.mark.usefixtures("_ran")
-def test_the_question_compares_challenger_and_champion(
-    ctx: Context, capsys: pytest.CaptureFixture[str]
-) -> None:
-    capsys.readouterr()
-    print_comparison(ctx, DAY)
-    assert capsys.readouterr().out == (
+def test_the_question_compares_challenger_and_champion(ctx: Context) -> None:
+    assert comparison(ctx, DAY) == (
         "The release of 2017-11-06 would take the place of release 1.\n\n"
         "### AIGQ-Direct: accepted by the gate\n\n"
         "- valid lists: 1.0000, not below 0.9500\n\n"
         "| metric (mean, 95 % interval) | challenger | champion |\n"
-        "|---|---|---|\n"
-        "| query_hr_30 | 0.4300 [0.4100, 0.4500] | 0.4100 [0.3900, 0.4300] |\n"
+        "| --- | --- | --- |\n"
+        "| query_hr_30 | 0.4300 [0.4100, 0.4500] | 0.4100 [0.3900, 0.4300] |"
     )
 
 
@@ -83,7 +80,7 @@ def test_the_question_compares_challenger_and_champion(
 def test_what_changes_no_policy_asks_nobody(ctx: Context) -> None:
     _land(ctx, "gate", DAY, {"verdict.json": to_json({**VERDICT, "accepted": False})})
     with pytest.raises(NothingToDo, match="no challenger of 2017-11-06 was accepted"):
-        print_comparison(ctx, DAY)
+        comparison(ctx, DAY)
 
 
 @pytest.mark.usefixtures("_ran")
@@ -91,7 +88,7 @@ def test_what_cannot_be_served_asks_nobody(ctx: Context) -> None:
     verdict = to_json({"servable": False, "reasons": ["the x2q index is empty"]})
     _land(ctx, "servable", DAY, {"servable.json": verdict})
     with pytest.raises(NothingToDo, match="cannot be served"):
-        print_comparison(ctx, DAY)
+        comparison(ctx, DAY)
 
 
 @pytest.mark.usefixtures("_ran")
@@ -101,9 +98,9 @@ def test_a_rejection_stands_in_the_ledger_and_changes_nothing(ctx: Context, pare
     assert (entry.verdict, entry.who, entry.why) == ("rejected", "ada", "lists look odd")
     assert entry.models == parent.models
     assert entry.manifests["policy"] == ctx.manifests.head("policy", DAY).digest  # what was refused
-    with versions.connect(ctx.settings.valkey.url) as client:
-        version = index_version(ctx.ledger.current(), "u2q")
-        assert u2q.get(client, version, "ann").queries == [("old", 1.0)]
+    with connect(ctx.settings.valkey.url) as client:
+        version = version_of(ctx.ledger.current().models["u2q"])
+        assert get_u2q(client, version, "ann").queries == [("old", 1.0)]
     # The next day goes on from what is live.
     assert ctx.ledger.parent_of(DAY + timedelta(days=1)).models == parent.models
 

@@ -1,12 +1,13 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aigq_tasks.stages.gc import closure, needed, objects_of
+from aigq_tasks.releases.gc import closure, needed, objects_of
 from aigq_tasks.storage.ledger import Entry
-from aigq_tasks.storage.manifests import Manifest, Output
+from aigq_tasks.storage.manifests import Blob, Manifest
 
 FIRST = date(2017, 11, 1)
 
@@ -18,7 +19,7 @@ def manifest(stage: str, day: int, *inputs: Manifest, revision: int = 1) -> Mani
         day=FIRST + timedelta(days=day),
         revision=revision,
         inputs={f"input {n}": one.digest for n, one in enumerate(inputs)},
-        outputs={"data": Output(name, 1)},
+        outputs={"data": Blob(name, 1)},
     )
 
 
@@ -43,11 +44,16 @@ def by_digest(*manifests: Manifest) -> dict[str, Manifest]:
 
 
 def test_by_hand() -> None:
-    logs = [manifest("market", day) for day in range(6)]
+    logs = [manifest("logs", 0)]
+    for day in range(1, 6):
+        logs.append(manifest("logs", day, logs[-1]))  # it reads the one before
     sft = manifest("sft", 0, logs[0])
-    policies = [manifest("policy", day, sft, logs[day]) for day in range(1, 6)]
+    policies: list[Manifest] = []
+    for day in range(1, 6):  # each goes on from the one that serves
+        made = manifest("policy", day, sft, logs[day], revision=2 if day == 5 else 1)
+        served = {"release direct": policies[-1].digest} if policies else {}
+        policies.append(replace(made, inputs=made.inputs | served))
     stale = manifest("policy", 5)
-    policies[4] = manifest("policy", 5, sft, logs[5], revision=2)
     pending = manifest("samples", 5, logs[5])
     known = by_digest(*logs, sft, *policies, stale, pending)
     entries = [entry(n, policy) for n, policy in enumerate(policies, start=1)]
@@ -66,7 +72,7 @@ def histories(draw: st.DrawFn) -> tuple[dict[str, Manifest], list[Entry]]:
     made: list[Manifest] = []
     entries = []
     for day in range(draw(st.integers(1, 8))):
-        for stage in ("market", "ctr", "policy"):
+        for stage in ("logs", "ctr", "policy"):
             earlier = draw(st.lists(st.sampled_from(made), max_size=3)) if made else []
             made.append(manifest(stage, day, *earlier))
         others = draw(st.lists(st.sampled_from(made), max_size=3))
@@ -75,10 +81,12 @@ def histories(draw: st.DrawFn) -> tuple[dict[str, Manifest], list[Entry]]:
 
 
 def all_of(manifests: dict[str, Manifest], start: str) -> Iterator[str]:
-    """The digest and, step by step, all that it was made of."""
+    """The digest and, step by step, all that it was made of; but for logs, and for what a release
+    served."""
     yield start
-    for one in manifests[start].inputs.values():
-        yield from all_of(manifests, one)
+    for key, one in manifests[start].inputs.items():
+        if manifests[start].stage != "logs" and not key.startswith("release "):
+            yield from all_of(manifests, one)
 
 
 @given(histories(), st.integers(1, 9), st.integers(0, 9))

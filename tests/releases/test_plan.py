@@ -8,13 +8,13 @@ import pytest
 import tiny_aigq
 
 from aigq_tasks.errors import AigqError
+from aigq_tasks.pipeline.context import Context
+from aigq_tasks.releases.approval import decline
+from aigq_tasks.releases.plan import plan
+from aigq_tasks.releases.publish import publish
+from aigq_tasks.releases.rollback import rollback
 from aigq_tasks.settings import Settings
-from aigq_tasks.stages.approval import decline
-from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.plan import plan, print_plan
-from aigq_tasks.stages.publish import publish
-from aigq_tasks.stages.releases import rollback
-from aigq_tasks.storage.manifests import Output
+from aigq_tasks.storage.manifests import Blob
 
 pytestmark = pytest.mark.integration
 EVE = date(2017, 11, 5)
@@ -24,11 +24,7 @@ FIRST, SECOND, THIRD = (EVE + timedelta(days=n) for n in (1, 2, 3))
 @pytest.fixture
 def started(settings: Settings) -> Context:
     """A bucket with the release that the first day starts from."""
-    small = {
-        "bootstrap_day": EVE,
-        "launch_days": 0,
-        "market": settings.market.model_copy(update={"history_days": 2}),
-    }
+    small = {"bootstrap_day": EVE, "launch_days": 0, "history_days": 2}
     ctx = Context.open(settings.model_copy(update=small))
     tiny_aigq.bootstrap(ctx)
     return ctx
@@ -38,22 +34,17 @@ def due(ctx: Context, first: date, last: date) -> dict[tuple[date, str], str]:
     return {(step.day, step.stage): step.why for step in plan(ctx, first, last) if step.why}
 
 
-def test_a_range_that_was_never_run_and_one_with_a_hole_before_it(
-    started: Context, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_range_that_was_never_run_and_one_with_a_hole_before_it(started: Context) -> None:
     found = due(started, FIRST, SECOND)
-    assert found[FIRST, "market"] == "it never ran"
-    assert found[FIRST, "ctr"] == "market would run"
+    assert found[FIRST, "logs"] == "it never ran"
+    assert found[FIRST, "ctr"] == "logs would run"
     assert found[FIRST, "publish"] == "goes live"
-    assert found[SECOND, "market"] == f"it starts from the release of {FIRST}, which changes"
-    capsys.readouterr()
-    print_plan(started, SECOND, THIRD)
-    printed = " ".join(capsys.readouterr().out.split())
-    assert printed.startswith(
-        f"0 to run, 0 up to date it would stop at market of {SECOND}: market of {FIRST} is missing"
-    )
+    assert found[SECOND, "logs"] == f"it starts from the release of {FIRST}, which changes"
+    [stopped] = plan(started, SECOND, THIRD)
+    assert (stopped.day, stopped.stage, stopped.blocked) == (SECOND, "logs", True)
+    assert stopped.why.startswith(f"logs of {FIRST} is missing")
     with pytest.raises(AigqError, match=f"--from {SECOND} lies after --to {FIRST}"):
-        print_plan(started, SECOND, FIRST)
+        plan(started, SECOND, FIRST)
 
 
 def test_a_day_that_was_never_published_is_due(started: Context) -> None:
@@ -68,7 +59,7 @@ def test_a_day_that_was_never_published_is_due(started: Context) -> None:
     gate = started.settings.gate.model_copy(update={"max_drop": 0.5})
     lenient = replace(started, settings=started.settings.model_copy(update={"gate": gate}))
     assert due(lenient, FIRST, FIRST) == {
-        (FIRST, "gate"): "changed: setting max_drop",
+        (FIRST, "gate"): "changed: setting limits.max_drop",
         (FIRST, "u2q"): "gate would run",
         (FIRST, "servable"): "u2q would run",
         (FIRST, "publish"): f"shelved: {SECOND} is live",
@@ -98,8 +89,8 @@ def test_a_rollback_in_the_middle_of_a_day_is_not_undone_by_it(started: Context)
         tiny_aigq.run_day(started, day)
         tiny_aigq.run(started, "publish", day)
     tiny_aigq.run_day(started, THIRD)
-    back = rollback(started, 2, "clicks fell")
-    stale = f"market of {THIRD} is out of date .changed: input release.: run the day again"
+    back = rollback(started, 2, "ann", "clicks fell")
+    stale = f"logs of {THIRD} is out of date .changed: input release, .*: run the day again"
     with pytest.raises(AigqError, match=stale):
         tiny_aigq.run(started, "publish", THIRD)
     assert started.ledger.current() == back
@@ -115,9 +106,9 @@ def test_a_released_day_is_published_again_without_a_word_about_what_changed_sin
 ) -> None:
     tiny_aigq.run_day(started, FIRST)
     tiny_aigq.run(started, "publish", FIRST)
-    head = started.manifests.head("market", EVE)
+    head = started.manifests.head("logs", EVE)
     assert head is not None
-    late = {"late": Output(started.store.put_blob(b"late rows"), len(b"late rows"))}
+    late = {"late": Blob(started.store.put_blob(b"late rows"), len(b"late rows"))}
     started.manifests.create(replace(head, outputs=late))
     capsys.readouterr()
     tiny_aigq.run(started, "publish", FIRST)
@@ -133,7 +124,9 @@ def test_who_declined_a_release_may_approve_it_after_all(started: Context) -> No
     tiny_aigq.run_day(started, FIRST)
     declined = decline(started, FIRST, "ada", "lists look odd")
     assert declined.models == parent.models
-    released = publish(started, FIRST)  # `approve` was cleared, and answered with yes
+    released = publish(
+        started, FIRST, "ann", "test"
+    )  # `approve` was cleared, and answered with yes
     assert (released.number, released.verdict) == (declined.number + 1, "accepted")
     assert released.parent == parent.number  # the day's own rejection is no parent of it
     policy = started.manifests.head("policy", FIRST)

@@ -3,24 +3,20 @@
 import pytest
 from small_release import DAY, store_files
 
+from aigq_tasks.cli.printing import print_verdicts
 from aigq_tasks.evaluation.gates import Check, Verdict
-from aigq_tasks.settings import Settings
-from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.verdicts import print_quality, print_servable
+from aigq_tasks.pipeline.context import Context
+from aigq_tasks.reports.verdicts import verdicts
 from aigq_tasks.storage.canonical import to_json
-from aigq_tasks.storage.ledger import Ledger
-from aigq_tasks.storage.manifests import Manifests
-from aigq_tasks.storage.objects import ObjectStore
 
 pytestmark = pytest.mark.integration
 
 
-def test_what_a_person_reads(store: ObjectStore, capsys: pytest.CaptureFixture[str]) -> None:
-    ctx = Context(Settings(), store, Manifests(store), Ledger(store))
+def test_what_a_person_reads(ctx: Context, capsys: pytest.CaptureFixture[str]) -> None:
     checks = (Check("alarms", 1, limit=0), Check("offpolicy_effective", 12.34))
     verdict = Verdict(False, ("reward hacking: [bold][/]",), checks)
     gate = store_files(ctx, "gate", DAY, {"verdict.json": verdict.to_json().encode()})
-    note = print_quality(ctx, gate)
+    note = print_verdicts(verdicts(ctx, gate))
     assert note == "AIGQ-Direct of 2017-11-06: rejected\n- reward hacking: [bold][/]"
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "AIGQ-Direct of 2017-11-06: rejected"
@@ -31,8 +27,13 @@ def test_what_a_person_reads(store: ObjectStore, capsys: pytest.CaptureFixture[s
     assert lines[-1] == "- reward hacking: [bold][/]"  # logged text is no markup
 
     refused = to_json({"servable": False, "reasons": ["the u2q cache is empty"]})
-    print_servable(ctx, store_files(ctx, "servable", DAY, {"servable.json": refused}))
+    servable = store_files(ctx, "servable", DAY, {"servable.json": refused})
+    print_verdicts(verdicts(ctx, servable))
     assert capsys.readouterr().out.splitlines() == [
         "release of 2017-11-06: cannot be served",
         "- the u2q cache is empty",
     ]
+
+
+def test_no_other_stage_gives_one(ctx: Context) -> None:
+    assert verdicts(ctx, store_files(ctx, "ctr", DAY, {"model.json": b"{}"})) == []

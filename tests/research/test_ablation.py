@@ -1,14 +1,22 @@
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
 import pandas as pd
 
 from aigq_tasks.context.interests import Interest, read_interests, render_interests
-from aigq_tasks.stages.ablation import (
+from aigq_tasks.research.ablation import (
     METRICS,
-    VARIANTS,
+    TITLED_SAMPLES,
+    ablation_evaluate,
+    ablation_sft,
     report,
-    spelt_out,
-    unexplained,
-    unordered,
 )
+from aigq_tasks.research.variants import VARIANTS, learned_from, spelt_out, unexplained, unordered
+from aigq_tasks.settings import Settings
+
+SETTINGS = Settings()
+BY_NAME = {variant.name: variant for variant in VARIANTS}
 
 POINTS = [
     Interest("milk due again", (3, 1), ("milk", "oat milk", "butter")),
@@ -64,10 +72,69 @@ def test_the_report_pairs_a_variant_with_its_base() -> None:
     frames = [scores(name, [0.2, 0.6]) for name in names if name != "direct, unordered labels"]
     frames.append(scores("direct, unordered labels", [0.1, 0.5]))  # 0.1 less for both users
     table = pd.concat(frames).sample(frac=1, random_state=0)
-    lines = report(table, dict.fromkeys(names, 12.4), seed=0).splitlines()
+    lines = report(table, dict.fromkeys(names, 12.4), "a shop", seed=0).splitlines()
+    assert lines[2].startswith("a shop: all users of the days after the bootstrap, 1 seeds")
     rows = {cells[1]: cells for line in lines if len(cells := line.split("|")) > 2}
     changed = [cell.strip() for cell in rows[" direct, unordered labels "]]
     assert changed[2:5] == ["2", "12", "0.300 [0.100, 0.500]"]
     assert changed[-2] == "-0.100 [-0.100, -0.100] to direct"
     assert rows[" think "][-2].strip() == "+0.000 [+0.000, +0.000] to direct"
     assert rows[" direct "][-2].strip() == "-"
+
+
+def test_a_variant_is_stages_of_its_own() -> None:
+    names = [
+        (ablation_sft(variant, 18).name, ablation_evaluate(variant, 18).name)
+        for variant in VARIANTS
+    ]
+    assert names[1] == (
+        "ablation-sft-direct-unordered-labels-18",
+        "ablation-evaluate-direct-unordered-labels-18",
+    )
+    assert len({judge for _, judge in names}) == len(VARIANTS)
+    # Free decoding has no training of its own.
+    assert len({sft for sft, _ in names}) == len(VARIANTS) - 1
+    free = BY_NAME["think, free decoding"]
+    assert ablation_sft(free, 18).name == ablation_sft(BY_NAME["think"], 18).name
+
+
+def test_everybody_is_judged_by_the_policy_of_the_bootstrap() -> None:
+    eve = SETTINGS.bootstrap_day
+    moment: Any = SimpleNamespace(day=eve + timedelta(days=3), settings=SETTINGS)
+    for variant in VARIANTS:
+        judge = ablation_evaluate(variant, 18)
+        (policy,) = [read for read in judge.reads if read.key == "policy"]
+        assert policy.upstream(moment) == [(ablation_sft(variant, 18).name, eve)]
+        own = judge.settings(SETTINGS)
+        assert (own.arm, own.holdout, own.writing.seed) == (variant.name, 1.0, 18)
+        assert (own.limits is not None) == variant.think
+        assert ablation_sft(variant, 18).settings(SETTINGS).seed == 18
+
+
+def test_titled_items_have_no_texts() -> None:
+    titled = BY_NAME["direct, titles for item texts"]
+    stages = (TITLED_SAMPLES, ablation_sft(titled, 18), ablation_evaluate(titled, 18))
+    assert all("release item-texts" not in {r.key for r in stage.reads} for stage in stages)
+    assert TITLED_SAMPLES.settings(SETTINGS).holdout == 0.0
+    eve = SETTINGS.bootstrap_day
+    moment: Any = SimpleNamespace(day=eve, settings=SETTINGS)
+    (read,) = ablation_sft(titled, 18).reads
+    assert read.key == "samples: sessions"
+    assert set(read.upstream(moment)) == {
+        (TITLED_SAMPLES.name, eve - timedelta(days=back))
+        for back in range(SETTINGS.samples.bootstrap_days)
+    }
+
+
+def test_a_variant_learns_from_the_latest_samples_changed() -> None:
+    days: Any = {"samples: sessions": DIRECT.head(3), "think-samples: sessions": THINK.head(3)}
+    given: Any = SimpleNamespace(
+        results=lambda key: [SimpleNamespace(table=lambda name: days[key])] * 2
+    )
+    for name, learned in (("direct", DIRECT), ("think, without rationales", THINK)):
+        variant = BY_NAME[name]
+        own = ablation_sft(variant, 18).settings(SETTINGS).model_copy(update={"samples": 4})
+        rows = learned_from(given, own, variant)
+        pd.testing.assert_frame_equal(
+            rows.reset_index(drop=True), variant.rows(learned.head(4), 18)
+        )

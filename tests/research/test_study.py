@@ -1,6 +1,28 @@
+from datetime import date, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
 import pandas as pd
 
-from aigq_tasks.stages.study import METRICS, report, trend
+from aigq_tasks.pipeline.stage import Stage
+from aigq_tasks.policy.config import GrpoConfig
+from aigq_tasks.research.study import (
+    METRICS,
+    VARIANTS,
+    report,
+    study_evaluate,
+    study_policy,
+    study_sft,
+    trend,
+)
+from aigq_tasks.settings import Settings
+from aigq_tasks.stages.first_policies import SFT
+from aigq_tasks.stages.update import POLICY
+
+SETTINGS = Settings()
+EVE = SETTINGS.bootstrap_day
+DAY = EVE + timedelta(days=1)
 
 
 def _scores(seed: int, day: str, before: list[float], after: list[float]) -> pd.DataFrame:
@@ -24,7 +46,7 @@ def test_changes_are_paired_by_seed_day_and_user() -> None:
             _scores(2, "2017-11-07", [0.5, 0.5], [0.5, 0.5]),
         ]
     ).sample(frac=1, random_state=0)  # the order of the rows says nothing
-    written = report(scores, seed=0)
+    written = report(scores, "a shop", seed=0)
     assert written.count("\n## ") == 2
     lines = [line for line in written.splitlines() if line.startswith("| ")]
     cells = {line.split(" | ")[0].removeprefix("| "): line.split(" | ")[1:3] for line in lines}
@@ -39,7 +61,7 @@ def test_changes_are_paired_by_seed_day_and_user() -> None:
 def test_every_variant_is_compared_with_sft_and_the_first_with_all() -> None:
     base = _scores(1, "2017-11-06", [0.1, 0.3], [0.4, 0.6])  # +0.3
     other = base[base["arm"] == "il-grpo"].assign(arm="grpo", true_click=[0.2, 0.4])  # +0.1
-    parts = report(pd.concat([base, other]), seed=0).split("## ")[1:]
+    parts = report(pd.concat([base, other]), "a shop", seed=0).split("## ")[1:]
     found = {
         part.splitlines()[0]: line.split(" | ")[2]
         for part in parts
@@ -68,3 +90,53 @@ def test_the_trend_is_the_slope_over_the_days() -> None:
         trend(scores[scores["day"] == "2017-10-31"], "il-grpo", "il-sft", seed=0)
         == "+0.0000 [+0.0000, +0.0000]"
     )
+
+
+def test_a_truth_that_nobody_knows_is_left_out() -> None:
+    scores = _scores(1, "2017-11-06", [0.1, 0.3], [0.2, 0.4]).assign(true_click=np.nan)
+    written = report(scores, "a shop", seed=0)
+    assert "a shop: held-out users" in written
+    assert "| all | 2 | - | 0.000 +0.0000 [+0.0000, +0.0000] |" in written
+    assert "grows by" not in written
+
+
+def _read(stage: Stage[Any], key: str, day: date) -> list[tuple[str, date]]:
+    """(stage, day) of the results that are read under the key on that day."""
+    moment: Any = SimpleNamespace(day=day, settings=SETTINGS)
+    reads = [read for read in stage.reads if read.key == key]
+    return [result for read in reads for result in read.upstream(moment)]
+
+
+def test_a_policy_of_the_study_goes_on_from_its_own_of_the_day_before() -> None:
+    policy = study_policy("il-grpo, equal bounds", 18)
+    assert policy.name == "study-policy-il-grpo-equal-bounds-18"
+    assert _read(policy, "release direct", DAY) == [("study-sft-18", EVE)]
+    later = DAY + timedelta(days=1)
+    assert _read(policy, "release direct", later) == [(policy.name, DAY)]
+    others = {read.key for read in POLICY.reads}
+    assert {read.key for read in policy.reads} == others
+    assert _read(policy, "samples", DAY) == [("samples", DAY)]
+
+
+def test_an_arm_is_judged_by_its_policy_of_the_day() -> None:
+    judge = study_evaluate("grpo", 18)
+    assert judge.name == "study-evaluate-grpo-18"
+    assert _read(judge, "policy", DAY) == [("study-policy-grpo-18", DAY)]
+    sft = study_evaluate("il-sft", 18)
+    assert sft.name == "study-evaluate-il-sft-18"
+    assert _read(sft, "policy", DAY + timedelta(days=3)) == [("study-sft-18", EVE)]
+    own = judge.settings(SETTINGS)
+    assert (own.arm, own.writing.seed, own.limits) == ("grpo", 18, None)
+    assert (own.seed, own.holdout) == (SETTINGS.seed, SETTINGS.samples.holdout)
+
+
+def test_variants_change_nothing_but_seed_and_training() -> None:
+    released = SFT.settings(SETTINGS)
+    assert study_sft(18).settings(SETTINGS) == released.model_copy(update={"seed": 18})
+    update, grpo = POLICY.settings(SETTINGS), SETTINGS.policy.grpo
+    for name, changes in VARIANTS.items():
+        own = study_policy(name, 18).settings(SETTINGS)
+        assert own.grpo == grpo.model_copy(update=changes)
+        assert own.model_copy(update={"grpo": grpo}) == update.model_copy(update={"seed": 18})
+    assert len({str(study_policy(name, 18).settings(SETTINGS)) for name in VARIANTS}) == 4
+    assert GrpoConfig(**VARIANTS["grpo"]).algorithm == "grpo"

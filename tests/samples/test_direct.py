@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from aigq_tasks.context.prompt import Histories
 from aigq_tasks.samples.direct import direct_samples
-from aigq_tasks.storage.engine import engine
+from aigq_tasks.samples.engine import engine
 
 
 def impressions() -> pd.DataFrame:
@@ -30,7 +30,7 @@ RANKINGS = pd.DataFrame(
         "query": ["tea", "milk", "beer", "tea"],
     }
 )
-USERS = pd.DataFrame({"user_id": ["h1", "h2"], "age": ["65+", ""], "income": "", "household": ""})
+USERS = pd.DataFrame({"user_id": ["h1", "h2"], "attributes": ["65+", ""]})
 BEHAVIOURS = pd.DataFrame(
     {
         "user_id": ["h1", "h1", "h1"],

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from aigq_tasks.errors import AigqError
-from aigq_tasks.storage.engine import LOCAL, engine
+from aigq_tasks.samples.engine import LOCAL, engine
 
 FRAME = pd.DataFrame(
     {
@@ -41,7 +41,7 @@ def test_spark_gives_the_same_and_listens_to_nobody() -> None:
     pytest.importorskip("pyspark", reason="the extra `spark` is not installed")
     if not (os.environ.get("JAVA_HOME") or shutil.which("java")):
         pytest.skip("no Java runtime")
-    script = "import tests.storage.test_engine as t; t.on_spark()"
+    script = "import tests.samples.test_engine as t; t.on_spark()"
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
 
 

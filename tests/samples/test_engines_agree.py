@@ -16,7 +16,8 @@ import pandas as pd
 import pytest
 
 from aigq_tasks.context.queries import normalize
-from aigq_tasks.recall.x2q import X2qConfig, x2q_entries
+from aigq_tasks.recall.config import X2qConfig
+from aigq_tasks.recall.x2q import x2q_entries
 from aigq_tasks.samples.labels import direct_candidates, normalized, rerank, think_candidates
 from aigq_tasks.samples.sessions import direct_sessions, kept_sessions, think_sessions
 

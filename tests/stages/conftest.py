@@ -6,7 +6,7 @@ import pytest
 import servers
 from small_release import small_release, small_settings
 
-from aigq_tasks.stages.context import Context
+from aigq_tasks.pipeline.context import Context
 from aigq_tasks.storage.ledger import Entry
 
 

@@ -3,26 +3,27 @@ import pytest
 
 from aigq_tasks.context.item_text import ITEM_TOKENS, facets_digest, render_item
 from aigq_tasks.policy.backbone import load_backbone, make_deterministic
+from aigq_tasks.policy.config import PolicySample, SftConfig
 from aigq_tasks.policy.il_sft import train_il_sft
-from aigq_tasks.policy.training import PolicySample, SftConfig
-from aigq_tasks.stages.item_text import (
+from aigq_tasks.stages.item_model import (
     UNSEEN_SHARE,
     clicked_pairs,
     judge,
     kept_out,
-    merge_texts,
     with_prompts,
     write_texts,
 )
+from aigq_tasks.stages.item_texts import merge_texts
 
 
 def items(*rows: tuple[str, str, str]) -> pd.DataFrame:
     """item_id, category, size."""
     table = pd.DataFrame(rows, columns=["item_id", "category", "size"])
-    return table.assign(brand_tier="name brand", product_type="ALL", title="x")
+    words = [f"name brand; {own.category}; ALL; {own.size}" for own in table.itertuples()]
+    return table.assign(attributes=words, title="x")[["item_id", "title", "category", "attributes"]]
 
 
-TEA, MILK = (render_item("name brand", category, "ALL", "1 LB") for category in ("TEA", "MILK"))
+TEA, MILK = (render_item(f"name brand; {category}; ALL; 1 LB") for category in ("TEA", "MILK"))
 NONE = pd.DataFrame(columns=["item_id", "facets", "text"])
 ITEMS = items(("1", "TEA", "1 LB"), ("2", "MILK", "1 LB"), ("3", "TEA", "1 LB"))
 

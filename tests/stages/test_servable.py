@@ -1,6 +1,7 @@
 """The servable verdict on a small real release: what is wrong with it is found, and said."""
 
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pandas as pd
@@ -14,22 +15,27 @@ from small_release import (
 
 from aigq_tasks.context.queries import blocklist
 from aigq_tasks.errors import AigqError, ServiceAbsent
-from aigq_tasks.stages.context import Context
-from aigq_tasks.stages.publish import publish
-from aigq_tasks.stages.reading import model, record, table
-from aigq_tasks.stages.runner import run_stage
-from aigq_tasks.stages.servable import ServableStage, faults
+from aigq_tasks.pipeline.context import Context
+from aigq_tasks.pipeline.reading import model, record, table
+from aigq_tasks.pipeline.runner import given_for, run_stage
+from aigq_tasks.releases.promote import trial_of
+from aigq_tasks.releases.publish import publish
+from aigq_tasks.stages.servable import SERVABLE
 from aigq_tasks.storage.ledger import Entry
 from aigq_tasks.storage.objects import blob_key
 from aigq_tasks.storage.tables import to_parquet
 
 pytestmark = pytest.mark.integration
+UNLOGGED = replace(SERVABLE, needs=("s3",))  # it only reports to MLflow
 
 
-class Unlogged(ServableStage):
-    """The stage without MLflow, which it only reports to."""
-
-    needs: tuple[str, ...] = ("s3",)
+def faults(ctx: Context, entry: Entry, day: date) -> list[str]:
+    """Why the release cannot serve, as the stage says."""
+    stage = trial_of(entry.models)
+    given = given_for(ctx, day, stage.reads)
+    written = stage.compute(given, stage.settings(ctx.settings), day).records
+    reasons: list[str] = written["servable.json"]["reasons"]
+    return reasons
 
 
 def with_model(ctx: Context, entry: Entry, kind: str, files: dict[str, bytes]) -> Entry:
@@ -133,20 +139,20 @@ def test_a_stack_that_is_too_slow(small: tuple[Context, Entry]) -> None:
 
 def test_the_verdict_is_stored_and_publish_obeys_it(small: tuple[Context, Entry]) -> None:
     ctx, _ = small
-    good = run_stage(Unlogged(), ctx, DAY)
+    good = run_stage(UNLOGGED, ctx, DAY)
     assert record(ctx, good, "servable.json") == {"servable": True, "reasons": []}
     assert good.metrics["servable"] == 1.0
     strict = ctx.settings.servable.model_copy(update={"max_seconds": 0.0})
     slow: Any = replace(ctx, settings=ctx.settings.model_copy(update={"servable": strict}))
-    bad = run_stage(Unlogged(), slow, DAY)
+    bad = run_stage(UNLOGGED, slow, DAY)
     assert (bad.revision, bad.metrics["servable"]) == (2, 0.0)
     assert "ranking takes" in str(bad.metrics["servable_reasons"])
     before = ctx.ledger.entries()
     with pytest.raises(AigqError, match=r"release of 2017-11-06 cannot be served \(ranking takes"):
-        publish(ctx, DAY)
+        publish(ctx, DAY, "who", "why")
     assert ctx.ledger.entries() == before
     # What refused it may have passed: a refusal is never up to date, a consent is.
-    assert run_stage(Unlogged(), slow, DAY).revision == 3
-    again = run_stage(Unlogged(), ctx, DAY)
+    assert run_stage(UNLOGGED, slow, DAY).revision == 3
+    again = run_stage(UNLOGGED, ctx, DAY)
     assert (again.revision, again.metrics["servable"]) == (4, 1.0)
-    assert run_stage(Unlogged(), ctx, DAY) == again
+    assert run_stage(UNLOGGED, ctx, DAY) == again

@@ -1,7 +1,10 @@
+from collections.abc import Sequence
+
+import numpy as np
 import pandas as pd
 
-from aigq_tasks.policy.training import PolicySample
-from aigq_tasks.stages.policy import policy_samples
+from aigq_tasks.policy.config import PolicySample
+from aigq_tasks.stages.update import first_known, policy_samples
 
 ROWS = pd.DataFrame({"user_id": ["h1"], "prompt": ["<hints>"], "labels": [["milk", "tea"]]})
 
@@ -12,3 +15,17 @@ def test_samples_carry_their_target_where_they_have_one() -> None:
     assert policy_samples(ROWS.assign(target="<why>milk often")) == [
         PolicySample("h1", "<hints>", ["milk", "tea"], "<why>milk often")
     ]
+
+
+def test_the_truth_is_that_of_the_first_day_that_knows_the_user() -> None:
+    def truth(**known: float) -> object:
+        def scorer(users: Sequence[str], queries: Sequence[str]) -> np.ndarray:
+            return np.array([known.get(user, np.nan) for user in users])
+
+        return scorer
+
+    combined = first_known([truth(ann=0.1), truth(ann=0.2, bob=0.3), truth(eve=0.4)])  # type: ignore[list-item]
+    assert combined is not None
+    users = ["ann", "bob", "eve", "nobody"]
+    assert combined(users, ["milk"] * 4).tolist() == [0.1, 0.3, 0.4, 0.0]
+    assert first_known([]) is None

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aigq_tasks.errors import AigqError
-from aigq_tasks.storage.manifests import Manifest, Output
+from aigq_tasks.storage.manifests import Blob, Manifest
 
 DAY = date(2017, 11, 6)
 NAMES = st.text(max_size=5)
@@ -27,7 +27,7 @@ MANIFESTS = st.builds(
     inputs=st.dictionaries(NAMES, DIGESTS, max_size=3),
     config=st.dictionaries(NAMES, JSON, max_size=3),
     version=NAMES,
-    outputs=st.dictionaries(NAMES, st.builds(Output, DIGESTS, st.integers(0)), max_size=3),
+    outputs=st.dictionaries(NAMES, st.builds(Blob, DIGESTS, st.integers(0)), max_size=3),
     metrics=st.dictionaries(
         NAMES, st.floats(allow_nan=False, allow_infinity=False) | NAMES, max_size=3
     ),
@@ -57,14 +57,14 @@ def test_bytes_and_digest_by_hand() -> None:
         stage="ctr",
         day=DAY,
         revision=2,
-        inputs={"market": "ab"},
+        inputs={"logs": "ab"},
         config={"window_days": 14},
         version="0.1.0",
-        outputs={"model.txt": Output("cd", 3)},
+        outputs={"model.txt": Blob("cd", 3)},
         metrics={"auc": 0.75, "état": "ok"},
     )
     expected = (
-        '{"config":{"window_days":14},"day":"2017-11-06","inputs":{"market":"ab"},'
+        '{"config":{"window_days":14},"day":"2017-11-06","inputs":{"logs":"ab"},'
         '"metrics":{"auc":0.75,"état":"ok"},"outputs":{"model.txt":{"digest":"cd","size":3}},'
         '"revision":2,"stage":"ctr","version":"0.1.0"}'
     ).encode()
@@ -83,7 +83,7 @@ def test_input_digest_sees_what_determines_the_outputs_and_nothing_else() -> Non
         replace(base, version="2"),
     ):
         assert other.input_digest != base.input_digest
-    result = replace(base, revision=3, outputs={"f": Output("c", 1)}, metrics={"auc": 0.5})
+    result = replace(base, revision=3, outputs={"f": Blob("c", 1)}, metrics={"auc": 0.5})
     assert result.input_digest == base.input_digest
 
 

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.storage.objects import ObjectStore
-from aigq_tasks.teacher.endpoint import Endpoint, EndpointConfig, Question
+from aigq_tasks.teacher.config import EndpointConfig
+from aigq_tasks.teacher.endpoint import Endpoint, Question
 
 pytestmark = pytest.mark.integration
 

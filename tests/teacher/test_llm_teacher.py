@@ -9,7 +9,8 @@ import servers
 from aigq_tasks.context.interests import Interest
 from aigq_tasks.context.prompt import HistoryLine, Shopper
 from aigq_tasks.storage.objects import ObjectStore
-from aigq_tasks.teacher.endpoint import Endpoint, EndpointConfig
+from aigq_tasks.teacher.config import EndpointConfig
+from aigq_tasks.teacher.endpoint import Endpoint
 from aigq_tasks.teacher.teachers import LlmTeacher
 
 pytestmark = pytest.mark.integration

@@ -5,17 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aigq_tasks.market.catalogue import load_catalogue
-from aigq_tasks.market.clicks import (
+from aigq_tasks.sources.market.catalogue import load_catalogue
+from aigq_tasks.sources.market.clicks import (
     Basket,
     click_probability,
+    examine,
     interpret,
     match,
     true_click_probability,
 )
-from aigq_tasks.market.oracle import baskets_of_users, true_click_means
-from aigq_tasks.market.visits import own_phrases, visits_between
-from aigq_tasks.settings import MarketSettings
+from aigq_tasks.sources.market.config import MarketConfig
+from aigq_tasks.sources.market.oracle import baskets_of_users, true_clicks
+from aigq_tasks.sources.market.visits import own_phrases, visits_between
 
 SEED = 17
 (BRAEBURN,) = interpret("braeburn apples")[0]  # the only need of that name
@@ -94,6 +95,8 @@ def test_an_empty_basket_meets_nothing() -> None:
         (0.8, 2, 36.0, False, 0.152649),
         # 0.52 · (0.006 + 0.7 · 0.15) = 0.52 · 0.111
         (1.0, 3, 0.0, True, 0.05772),
+        # 0.52 · (0.52 / 0.72) · 0.706
+        (1.0, 4, 0.0, False, 0.265142),
     ],
 )
 def test_click_probability(
@@ -104,9 +107,16 @@ def test_click_probability(
     )
 
 
+def test_beyond_the_third_position_attention_goes_on_falling_as_it_fell() -> None:
+    # 0.72 -> 0.52 is a factor of 0.7222: 0.52 · 0.7222, then once more.
+    assert [examine(position) for position in (1, 2, 3)] == [1.0, 0.72, 0.52]
+    assert [examine(4), examine(5)] == pytest.approx([0.375556, 0.271235], abs=1e-6)
+    assert 0 < examine(100) < examine(99)
+
+
 @given(
     quality=st.floats(0, 1),
-    position=st.integers(1, 3),
+    position=st.integers(1, 12),
     hours=st.floats(0, 48),
     satisfied=st.booleans(),
 )
@@ -129,19 +139,21 @@ def test_true_click_probability_is_position_one_at_the_visit() -> None:
     assert true_click_probability(queries, basket, SEED) == pytest.approx(expected)
 
 
-def test_true_click_means_average_over_visits_and_punish_short_lists() -> None:
-    visits = {"a": [Basket.of(PLAIN, [BRAEBURN]), Basket.of(PLAIN, [])], "b": [], "c": []}
-    lists = {"a": ["braeburn apples", "zzz"], "nobody": ["milk"]}
-    # First visit 0.706 + 0.006, second 0.006 + 0.006; mean 0.362, over ten slots 0.0362.
-    assert true_click_means(lists, visits, SEED) == {"a": pytest.approx(0.0362)}
-    # Only the first slot counts: (0.706 + 0.006) / 2.
-    assert true_click_means(lists, visits, SEED, top=1) == {"a": pytest.approx(0.356)}
+def test_true_clicks_are_the_mean_over_the_users_visits() -> None:
+    visits = {"a": [Basket.of(PLAIN, [BRAEBURN]), Basket.of(PLAIN, [])], "b": []}
+    users = ["a", "a", "b", "nobody"]
+    queries = ["braeburn apples", "zzz", "braeburn apples", "zzz"]
+    clicks = true_clicks(users, queries, visits, SEED)
+    # First visit 0.706 and 0.006, second 0.006 for both.
+    assert clicks == pytest.approx([0.356, 0.006, np.nan, np.nan], nan_ok=True)
+    assert clicks.dtype == np.float64
+    assert true_clicks([], [], visits, SEED).shape == (0,)
 
 
 def test_baskets_of_users_are_the_days_visits() -> None:
-    day, settings = date(2017, 11, 6), MarketSettings(households=300, cold_share=0.0)
-    baskets = baskets_of_users(day, settings, SEED)
-    visits = visits_between(day, day, settings, SEED)
+    day, config = date(2017, 11, 6), MarketConfig(households=300, cold_share=0.0)
+    baskets = baskets_of_users(day, config, SEED)
+    visits = visits_between(day, day, config, SEED)
     assert sum(map(len, baskets.values())) == len(visits.visits)
     for user, found in baskets.items():
         rows = visits.needs[visits.needs["household_id"] == int(user[1:])]

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aigq_tasks.context.queries import MAX_CHARS, MAX_WORDS, normalize
-from aigq_tasks.market.catalogue import load_catalogue
-from aigq_tasks.market.lexicon import (
+from aigq_tasks.sources.market.catalogue import load_catalogue
+from aigq_tasks.sources.market.lexicon import (
     choose_phrasing,
     load_phrasings,
     phrasings_by_rule,

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from aigq_tasks.logs.validation import check_rows
-from aigq_tasks.market.clicks import Basket, interpret
-from aigq_tasks.market.replay import Replay, baskets_for, replay_clicks
-from aigq_tasks.market.visits import own_phrases, requests_on, visits_between
-from aigq_tasks.settings import MarketSettings
+from aigq_tasks.sources.market.clicks import Basket, interpret
+from aigq_tasks.sources.market.config import MarketConfig
+from aigq_tasks.sources.market.replay import Replay, baskets_for, replay_clicks
+from aigq_tasks.sources.market.visits import own_phrases, requests_on, visits_between
 
 DAY = date(2017, 11, 6)
 SEED = 17
@@ -43,7 +43,7 @@ def exposures(requests: pd.DataFrame, queries: tuple[str, ...]) -> pd.DataFrame:
         for position, query in enumerate(queries, start=1)
     ]
     return pd.concat(shown, ignore_index=True).assign(
-        source="popularity", rank_score=0.5, propensity=0.25, explored=False, release=1
+        source="popularity", rank_score=0.5, propensity=0.25, explored=False, release="one"
     )
 
 
@@ -145,11 +145,11 @@ def test_the_replayed_tables_keep_the_rules_of_the_log() -> None:
 
 
 def test_there_is_a_basket_for_every_request_of_the_day() -> None:
-    settings = MarketSettings(households=300)
-    baskets = baskets_for(DAY, settings, SEED)
-    requests = requests_on(DAY, settings, SEED)
+    config = MarketConfig(households=300)
+    baskets = baskets_for(DAY, config, SEED)
+    requests = requests_on(DAY, config, SEED)
     assert set(requests["visit_id"]) <= set(baskets)
-    visits = visits_between(DAY, DAY, settings, SEED)
+    visits = visits_between(DAY, DAY, config, SEED)
     for visit, rows in visits.needs.groupby("visit_id"):
         assert baskets[visit].needs == frozenset(rows["need"])
         assert baskets[visit].household == rows["household_id"].iloc[0]

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 
 from aigq_tasks.logs.validation import check_rows
-from aigq_tasks.market.catalogue import load_catalogue, load_profiles
-from aigq_tasks.market.items import common_phrases, items_of
-from aigq_tasks.market.lexicon import MODIFIERS, load_phrasings
-from aigq_tasks.market.visits import (
+from aigq_tasks.sources.market.catalogue import load_catalogue, load_profiles
+from aigq_tasks.sources.market.config import MarketConfig
+from aigq_tasks.sources.market.items import common_phrases, items_of
+from aigq_tasks.sources.market.lexicon import MODIFIERS, load_phrasings
+from aigq_tasks.sources.market.visits import (
     HABIT,
     LOOKAHEAD_DAYS,
     MODIFIER_SHARE,
@@ -21,12 +22,11 @@ from aigq_tasks.market.visits import (
     user_ids,
     visits_between,
 )
-from aigq_tasks.settings import MarketSettings
 
 DAY = date(2017, 11, 6)
 SEED = 17
-SOME = MarketSettings(households=600)
-EVERYBODY_KNOWN = MarketSettings(households=600, cold_share=0.0)
+SOME = MarketConfig(households=600)
+EVERYBODY_KNOWN = MarketConfig(households=600, cold_share=0.0)
 
 
 def events(table: pd.DataFrame) -> pd.DataFrame:
@@ -160,7 +160,7 @@ def test_kept_households_nest() -> None:
     few, more = kept_households(50, SEED), kept_households(200, SEED)
     assert len(set(few)) == 50
     assert set(few) < set(more)
-    visits = visits_between(DAY, DAY, MarketSettings(households=200), SEED).visits
+    visits = visits_between(DAY, DAY, MarketConfig(households=200), SEED).visits
     assert set(visits["household_id"]) <= set(more)
 
 
@@ -168,7 +168,7 @@ def test_cold_households_change_their_id_every_week() -> None:
     households = np.arange(1, 2001)
     # Epoch weeks begin on Thursdays: 2017-11-02 and 2017-11-08 share one, 2017-11-09 is the next.
     ids = [
-        user_ids(households, np.full(2000, np.datetime64(day, "us")), MarketSettings(), SEED)
+        user_ids(households, np.full(2000, np.datetime64(day, "us")), MarketConfig(), SEED)
         for day in ("2017-11-02", "2017-11-08T23:59", "2017-11-09")
     ]
     assert (ids[0] == ids[1]).all()
@@ -219,9 +219,7 @@ def test_profiles_are_known_for_recognised_households_of_the_survey_only() -> No
     users = pd.DataFrame({"user_id": ["h2", "h1", "h1w2496", "h1"], "household_id": [2, 1, 1, 1]})
     assert profiles(users).to_dict("list") == {
         "user_id": ["h1", "h1w2496", "h2"],
-        "age": ["65+", "", ""],
-        "income": ["35-49k", "", ""],
-        "household": ["2 adults no kids", "", ""],
+        "attributes": ["65+; 35-49k; 2 adults no kids", "", ""],
     }
     assert check_rows("users", profiles(users), DAY).reasons == {}
 
@@ -233,10 +231,11 @@ def test_items_of_a_days_clicks() -> None:
     assert check_rows("items", items, DAY).reasons == {}
     title = items.set_index("item_id")["title"]
     assert title.loc[clicks["item_id"]].tolist() == clicks["title"].tolist()
-    assert set(items["brand_tier"]) == {"store brand", "name brand"}
-    row = items.iloc[0]
-    words = [row["brand_tier"], row["product_type"], row["category"], row["size"]]
-    assert row["title"] == " ".join(words).lower().strip()
+    parts = items["attributes"].str.split("; ")
+    assert set(parts.str[0]) == {"store brand", "name brand"}
+    assert parts.str[1].tolist() == items["category"].tolist()
+    brand, category, product_type, size = parts[0]
+    assert items["title"][0] == " ".join([brand, product_type, category, size]).lower()
 
 
 def test_a_click_on_a_search_result_is_of_a_searched_item() -> None:
