@@ -28,8 +28,8 @@ class Interest:
     queries: tuple[str, ...]
 
 
-class ThinkLimits(BaseModel):
-    """Upper bounds of the parts of a target, and of what is written."""
+class TargetLimits(BaseModel):
+    """Upper bounds of the parts of a target."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,6 +37,11 @@ class ThinkLimits(BaseModel):
     triggers: int = Field(3, ge=1, description="history lines per interest")
     queries: int = Field(8, ge=1, description="queries per interest")
     rationale_tokens: int = Field(12, ge=1)
+
+
+class ThinkLimits(TargetLimits):
+    """Those of what is written too."""
+
     query_tokens: int = Field(MAX_QUERY_TOKENS, ge=1)
 
     @property
@@ -46,7 +51,7 @@ class ThinkLimits(BaseModel):
         return self.interests * (1 + self.rationale_tokens + pair) + 1
 
 
-def within(interests: Sequence[Interest], limits: ThinkLimits) -> list[Interest]:
+def within(interests: Sequence[Interest], limits: TargetLimits) -> list[Interest]:
     """The interests cut to the limits: what a model learns must be what it may write. A
     rationale keeps its first words, as many as it may have tokens."""
     return [

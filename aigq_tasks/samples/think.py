@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from aigq_tasks.context.interests import ThinkLimits, render_interests, within
+from aigq_tasks.context.interests import TargetLimits, render_interests, within
 from aigq_tasks.context.prompt import Shopper
 from aigq_tasks.samples.labels import GENERATED, RANKED
 from aigq_tasks.teacher.teachers import Teacher
@@ -33,7 +33,7 @@ def think_samples(
     shoppers: Sequence[Shopper],
     labels: Sequence[Sequence[str]],
     teacher: Teacher,
-    limits: ThinkLimits,
+    limits: TargetLimits,
 ) -> pd.DataFrame:
     """One row per session with an interest point: sample_id, user_id, time, prompt, target,
     labels (list of str: the queries of the target in order), triggers (list of lists of int).

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pydantic import Field
 
-from aigq_tasks.context.interests import ThinkLimits
+from aigq_tasks.context.interests import TargetLimits
 from aigq_tasks.context.prompt import Histories, Shopper, profile_words
 from aigq_tasks.pipeline.calendar import history
 from aigq_tasks.pipeline.given import Given
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
     from aigq_tasks.teacher.teachers import Teacher
+
+
+TARGET = set(TargetLimits.model_fields)
 
 
 class TeacherIdentity(Slice):
@@ -48,7 +51,7 @@ class ThinkSampleSettings(Slice):
     generated: int
     history_lines: int
     holdout: float
-    limits: ThinkLimits
+    limits: TargetLimits
     teacher: TeacherIdentity
     engine: EngineName = Field(exclude=True)
 
@@ -182,7 +185,7 @@ THINK_SAMPLES = Stage(
         generated=settings.think.generated,
         history_lines=settings.samples.history_lines,
         holdout=settings.samples.holdout,
-        limits=settings.think.limits,
+        limits=TargetLimits(**settings.think.limits.model_dump(include=TARGET)),
         teacher=TeacherIdentity(
             model=settings.teacher.model,
             seed=settings.teacher.seed,

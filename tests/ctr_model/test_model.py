@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ctr_model.config import TrainConfig
 from ctr_model.features import FEATURES, FeatureBuilder
 from ctr_model.model import CtrModel, score
-from ctr_model.train import TrainConfig, train
+from ctr_model.train import train
 
 
 @pytest.fixture(scope="module")

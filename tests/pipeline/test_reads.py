@@ -144,7 +144,7 @@ def test_a_day_that_the_source_lacks_is_outside_the_log() -> None:
     for day in (first, DAY, last):
         assert read.resolve(moment(day=day)).digest == f"source {day}"
     for day in (first - timedelta(days=1), last + timedelta(days=1)):
-        with pytest.raises(OutsideTheLog, match="outside the log's days 2017-10-30..2017-12-29"):
+        with pytest.raises(OutsideTheLog, match=r"outside the log's days 2017-10-30\.\.2017-12-29"):
             read.resolve(moment(day=day))
     young = source(first=EVE, last=None)
     with pytest.raises(OutsideTheLog):
