@@ -25,6 +25,7 @@ import pandas as pd
 
 from aigq_tasks.cli import NOTHING_TO_DO
 from aigq_tasks.errors import AigqError, NothingToDo
+from aigq_tasks.logs.schema import SCHEMAS
 from aigq_tasks.pipeline.calendar import require_think_due
 from aigq_tasks.pipeline.context import Context
 from aigq_tasks.pipeline.given import Given
@@ -72,6 +73,8 @@ def tiny_compute(stage: str, given: Given, settings: Slice, day: date) -> Output
 def tiny_output(stage: str, digest: str, day: date) -> Output:
     """What depends on the digest, with what other stages and `publish` read of it."""
     output = Output(files={"digest": digest.encode()})
+    if stage == "logs":  # of a log the digests of its tables are read, by whoever declares them
+        return Output(files={f"{name}.parquet": digest.encode() for name in SCHEMAS})
     if stage == "servable":
         verdict = {"servable": True, "reasons": []}
         return replace(output, records={"servable.json": verdict}, metrics={"servable": 1.0})
