@@ -32,6 +32,15 @@ DAY = date(2017, 11, 6)
 EVE = DAY - timedelta(days=1)
 USERS = {"ann": ("milk", "rye bread"), "bob": ("eggs", "milk"), "eve": ("soap", "rye bread")}
 CATEGORIES = {"milk": "dairy", "rye bread": "bread", "eggs": "dairy", "soap": "household"}
+TIES = pd.DataFrame(
+    {
+        "user_id": ["ann", "bob"],
+        "trigger": "milk",
+        "query": "butter",
+        "place": [1, 2],
+        "day": EVE.isoformat(),
+    }
+)
 WRITTEN = ["milk", "soap", "eggs"]  # what its policy writes for everybody
 SETTINGS = {
     "AIGQ_BOOTSTRAP_DAY": EVE.isoformat(),
@@ -114,7 +123,10 @@ def make_results(ctx: Context) -> None:
         "item-texts": {"item_texts.parquet": to_parquet(texts)},
         "categories": _categories(),
         "ctr": _click_model(),
-        "x2q": {"x2q.parquet": to_parquet(x2q_table("butter"))},
+        "x2q": {
+            "x2q.parquet": to_parquet(x2q_table("butter")),
+            "ties.parquet": to_parquet(TIES),
+        },
     }
     made = {name: store_files(ctx, name, EVE, files) for name, files in shared.items()}
     made["direct"] = store_files(ctx, "sft", EVE, taught_policy(ctx, WRITTEN))

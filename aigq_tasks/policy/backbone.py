@@ -3,6 +3,7 @@
 import importlib.util
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,19 @@ def load_policy(files: Mapping[str, bytes]) -> tuple[Any, Any]:
             (Path(folder) / name).write_bytes(content)
         model, tokenizer = _load_pretrained(folder)
     return model.eval(), tokenizer
+
+
+def fast_products() -> AbstractContextManager[Any]:
+    """A context in which matrix products on the CPU run in bfloat16 where that pays; weights, loss
+    and optimizer stay float32.
+
+    With AVX-512 they take 0.6 of the time. A processor that has AVX2 alone imitates them, at 7 to
+    30 times the time of float32, which is kept there. So it trains other bytes.
+    """
+    import torch
+
+    native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.autocast("cpu", torch.bfloat16, enabled=native)
 
 
 def make_deterministic(seed: int, threads: int) -> None:

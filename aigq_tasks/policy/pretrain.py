@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict
 from rich.progress import Progress
 
 from aigq_tasks.context.prompt import Histories, render_prompt, render_target
+from aigq_tasks.policy.backbone import fast_products
 from aigq_tasks.policy.tokenizer import build_tokenizer
 
 
@@ -172,8 +173,7 @@ def list_loss(model: Any, tokenizer: Any, prompts: list[str], targets: list[str]
     starts = torch.tensor([len(a) for a in left])[:, None]
     stops = torch.tensor([len(row) for row in rows])[:, None]
     supervised = ((position >= starts) & (position < stops))[:, 1:]
-    # bfloat16 products are 1.6 times faster here (measured); weights and loss stay float32.
-    with torch.autocast("cpu", torch.bfloat16):
+    with fast_products():
         hidden = model.model(input_ids=ids, attention_mask=(position < stops).long())
         logits = model.lm_head(hidden.last_hidden_state[:, :-1][supervised])
     return torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:][supervised])

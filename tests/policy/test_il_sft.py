@@ -4,7 +4,7 @@ import pytest
 import torch  # noqa: TID253
 
 from aigq_tasks.errors import AigqError
-from aigq_tasks.policy.backbone import save_policy
+from aigq_tasks.policy.backbone import fast_products, save_policy
 from aigq_tasks.policy.config import PolicySample, SftConfig
 from aigq_tasks.policy.generate import generate_lists
 from aigq_tasks.policy.il_sft import train_il_sft
@@ -30,7 +30,7 @@ def test_the_loss_is_the_cross_entropy_of_the_target_tokens_alone(
     for sample in samples:
         prompt = tokenizer(sample.prompt)["input_ids"]
         target = tokenizer("<sep>".join(sample.reference) + "<eos>")["input_ids"]
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):  # as in training
+        with torch.no_grad(), fast_products():  # as in training
             logits = model(torch.tensor([prompt + target])).logits[0].float()
         for t, token in enumerate(target):
             losses.append(-logits[len(prompt) + t - 1].log_softmax(-1)[token].item())
