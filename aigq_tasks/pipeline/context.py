@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from aigq_tasks.errors import AigqError
+from aigq_tasks.errors import AigqError, ServiceAbsent
 from aigq_tasks.pipeline.reads import Moment
 from aigq_tasks.settings import Settings
 from aigq_tasks.sources.base import Source
@@ -51,16 +51,20 @@ class Context:
         """AigqError in one line when what is released was made by a version that stored days
         otherwise: under another stage and with other tables."""
         current = self.ledger.current()
-        made = (
-            (self.manifests.get(digest) for digest in current.manifests.values()) if current else ()
-        )
-        old = next((one.version for one in made if one.version in OLD_VERSIONS), None)
-        if old:
-            raise AigqError(
-                f"what bucket '{self.store.bucket}' at {self.store.url} holds was made by aigq "
-                f"{old}, which stores days otherwise: start over with 'make clean', or name "
-                "another bucket (AIGQ_S3__BUCKET)"
-            )
+        for digest in current.manifests.values() if current else ():
+            try:
+                version = self.manifests.get(digest).version
+            except ServiceAbsent:
+                raise
+            except AigqError:  # gone or damaged: who needs it will say so
+                continue
+            if version in OLD_VERSIONS:
+                raise AigqError(
+                    f"what bucket '{self.store.bucket}' at {self.store.url} holds was made by aigq "
+                    f"{version}, which stores days otherwise: start over with 'make clean', or "
+                    "name another bucket (AIGQ_S3__BUCKET)"
+                )
+            return  # one manifest tells: a release is made by one version
 
     def code_digest(self) -> str:
         """SHA-256 (hex) over the source of both packages: which code made a release."""
