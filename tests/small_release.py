@@ -177,7 +177,7 @@ def impressions(day: date) -> pd.DataFrame:
     ]
     columns = ["request_id", "user_id", "time", "position", "query", "clicked"]
     shown = pd.DataFrame(rows, columns=columns).assign(
-        source="popularity", rank_score=0.5, propensity=0.25, explored=False, release=1
+        source="popularity", rank_score=0.5, propensity=0.25, explored=False, release="first"
     )
     later = shown["time"] + pd.Timedelta(minutes=1)
     shown["click_time"] = later.where(shown["clicked"])
