@@ -21,6 +21,7 @@ from aigq_tasks.pipeline.stage import Stage
 from aigq_tasks.releases.bootstrap import FIRST_STAGES
 from aigq_tasks.settings import Settings
 from aigq_tasks.stages.day import DAY
+from aigq_tasks.storage.canonical import leaves
 from aigq_tasks.storage.ledger import Entry
 from aigq_tasks.storage.manifests import Blob, Manifest
 
@@ -145,14 +146,6 @@ def other(value: Any, kind: Any) -> Any:
     if isinstance(value, SecretStr):
         return SecretStr("other")
     return Path("other") if isinstance(value, Path) else f"{value or ''}x"
-
-
-def leaves(config: Any, path: str = "") -> list[str]:
-    """Dotted names of a slice of the settings, as it is digested."""
-    if not isinstance(config, dict):
-        return [path]
-    inner = (leaves(value, f"{path}.{key}" if path else key) for key, value in config.items())
-    return [name for names in inner for name in names]
 
 
 @cache

@@ -11,7 +11,6 @@ import requests
 import servers
 from chaos import children, matrix, world
 from smallest import DAY, DAYS, EVE, WHO, run_day
-from tables import leaves
 from watching import Seen, dict_of
 
 from aigq_tasks.cli.printing import print_hints, print_lookup, print_report
@@ -35,6 +34,7 @@ from aigq_tasks.stages.click_model import CTR
 from aigq_tasks.stages.evaluate import EVALUATE
 from aigq_tasks.stages.land import LOGS
 from aigq_tasks.stages.think_samples import THINK_SAMPLES
+from aigq_tasks.storage.canonical import leaves
 from aigq_tasks.storage.tables import from_parquet, to_parquet
 
 # Who the teacher is, is digested for the answers that it gives; the answers come from the teacher.
