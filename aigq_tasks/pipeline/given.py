@@ -65,17 +65,17 @@ class Stored:
 
 @dataclass(frozen=True)
 class Given:
-    """Everything that a computation has. Asking for what the stage does not declare is a KeyError.
+    """Everything that a computation has. Asking for what the stage does not declare is a KeyError,
+    for the source too, which only `logs` declares.
 
     scratch: a folder of its own, keyed by the digest of all inputs, where a killed run finds what
     it left; it is removed once the result is stored. passed: called with the names of the points
     that work in `scratch` passes, for tests that kill there. teacher: a language model whose
-    answers are stored one by one, None where none is set. source: only `logs` lands from it.
+    answers are stored one by one, None where none is set.
     """
 
     resolved: Mapping[str, Resolved]
     store: ObjectStore
-    source: Source
     teacher: Endpoint | None
     scratch: Path
     passed: Callable[[str], None]
@@ -110,10 +110,21 @@ class Given:
         """Which models serve the day."""
         return self.resolved["release"].digest
 
+    def source(self) -> Source:
+        """Where the day's log comes from."""
+        return _source(self.resolved["source"])
+
     def truths(self) -> list[Scorer]:
         """What the source knows of each declared day, in their order; [] where it knows nothing."""
-        known = (self.source.truth(day) for day in self.resolved["truth"].days)
+        declared = self.resolved["truth"]
+        known = (_source(declared).truth(day) for day in declared.days)
         return [scorer for scorer in known if scorer is not None]
+
+
+def _source(declared: Resolved) -> Source:
+    if declared.source is None:
+        raise KeyError("a read that is not of the source")
+    return declared.source
 
 
 def read_logs(

@@ -46,12 +46,14 @@ When = Callable[[Moment], bool]
 
 @dataclass(frozen=True)
 class Resolved:
-    """What a read stands for now: manifests, in the order of their days; or the days themselves."""
+    """What a read stands for now: manifests, in the order of their days; or the source, for days
+    of its own."""
 
     digest: str
     manifests: tuple[Manifest, ...] = ()
     tables: tuple[str, ...] = ()
     days: tuple[date, ...] = ()
+    source: Source | None = None
 
 
 class Read(Protocol):
@@ -213,7 +215,8 @@ class Truth:
 
     def resolve(self, moment: Moment) -> Resolved:
         days = self.days(moment)
-        return Resolved(_digest(moment.source.digest(day) for day in days), days=tuple(days))
+        digest = _digest(moment.source.digest(day) for day in days)
+        return Resolved(digest, days=tuple(days), source=moment.source)
 
 
 @dataclass(frozen=True)
@@ -234,7 +237,8 @@ class Landing:
                 f"{moment.day} is outside the log's days {first}..{last or ''} "
                 "(first = bootstrap_day - launch_days - history_days, or the source's first)"
             )
-        return Resolved(moment.source.digest(moment.day), days=(moment.day,))
+        digest = moment.source.digest(moment.day)
+        return Resolved(digest, days=(moment.day,), source=moment.source)
 
 
 def missing(stage: str, day: date) -> AigqError:

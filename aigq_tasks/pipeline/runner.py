@@ -183,7 +183,6 @@ def _given(ctx: Context, resolved: Mapping[str, Resolved], scratch: Path) -> Giv
     return Given(
         resolved=resolved,
         store=ctx.store,
-        source=ctx.source,
         teacher=Endpoint(teacher, ctx.store) if teacher.url else None,
         scratch=scratch,
         passed=crash_point,

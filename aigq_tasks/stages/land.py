@@ -40,7 +40,7 @@ def compute(given: Given, settings: LandSettings, day: date) -> Output:
         stack = stack_of(given, day, settings.per_source, settings.own_brand)
         serve = served_by(stack, given.release_id(), settings)
         shown_before = given.logs("before")["hint_impressions"]
-    landed = given.source.land(day, serve)
+    landed = given.source().land(day, serve)
     if serve:
         late = [landed.pop("late_clicks", empty("late_clicks")), _late(given)]
         landed["late_clicks"] = pd.concat([rows for rows in late if len(rows)] or late[:1])

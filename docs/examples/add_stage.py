@@ -52,7 +52,7 @@ searches = to_parquet(pd.DataFrame({"query": ["tea", "milk", "tea", "jam"]}))
 outputs = {"searches.parquet": Blob(sha256(searches), len(searches))}
 log, store = Manifest(stage="logs", day=DAY, outputs=outputs), cast("Any", Memory(searches))
 resolved = {TOP.reads[0].key: Resolved(log.digest, (log,), ("searches",))}
-given = Given(resolved, store, cast("Any", None), None, Path("scratch"), print)
+given = Given(resolved, store, None, Path("scratch"), print)
 made = TOP.compute(given, TopSettings(size=2), DAY)
 assert made.tables["top"].to_dict("list") == {"query": ["tea", "jam"], "searches": [2, 1]}
 assert made.metrics == {"queries": 3.0}
