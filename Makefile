@@ -12,10 +12,10 @@ endif
 export UV_LINK_MODE ?= copy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo up down test lint tables bench chaos clean
+.PHONY: help setup system demo demo-full up down test lint tables bench chaos clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## the virtual environment with everything in it (again only when the pins change)
 
@@ -34,8 +34,11 @@ system:
 	  then apt-get update -qq && apt-get install -y -qq libgomp1; \
 	  else echo "LightGBM needs the Debian package libgomp1: sudo apt-get install libgomp1" >&2; exit 1; fi; }
 
-demo: setup ## start the services, bootstrap, run days through Airflow, show what came out
+demo: setup ## a first look: services up, bootstrap, days through Airflow, on a smaller market
 	$(BIN)/aigq demo
+
+demo-full: setup ## the same on the whole market, as the published figures
+	$(BIN)/aigq demo --full
 
 up: setup ## start the services and wait until they are healthy
 	$(BIN)/aigq up

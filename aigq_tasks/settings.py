@@ -1,6 +1,10 @@
 """All settings in one place: defaults here, then `aigq.toml` (or `$AIGQ_CONFIG`), then the
 environment (`AIGQ_` prefix, `__` between levels: `AIGQ_S3__PORT=8333`). Secrets come from the
 environment only, or from the file `<state_dir>/secrets.env` that `aigq up` makes on first start.
+
+What a state was made with may lie beside it, as `<state_dir>/settings.toml`; it comes right after
+the defaults. `aigq demo` puts its smaller market there, so whoever asks about that state later,
+command or task, asks with the same settings.
 """
 
 import os
@@ -30,6 +34,7 @@ from aigq_tasks.teacher.config import EndpointConfig
 from ctr_model.config import TrainConfig
 
 DEFAULT_CONFIG = Path("aigq.toml")
+OF_STATE = "settings.toml"  # in the state folder
 # Variables of ours that are no settings: where the settings are, who publishes and why, the mark
 # of supervised processes, how log lines look, where a test kills a process.
 NO_SETTINGS = {
@@ -258,8 +263,10 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         toml = TomlConfigSettingsSource(settings_cls, toml_file=config_file())
-        secrets = DotEnvSettingsSource(settings_cls, env_file=_state_dir(toml()) / "secrets.env")
-        return init_settings, env_settings, _Only(settings_cls, secrets), toml
+        state = _state_dir(toml())
+        secrets = DotEnvSettingsSource(settings_cls, env_file=state / "secrets.env")
+        of_state = TomlConfigSettingsSource(settings_cls, toml_file=state / OF_STATE)
+        return init_settings, env_settings, _Only(settings_cls, secrets), toml, of_state
 
 
 class _Only(PydanticBaseSettingsSource):

@@ -27,6 +27,15 @@ def test_defaults_need_neither_file_nor_environment() -> None:
     assert settings.state_dir == Path(".state")
 
 
+def test_what_a_state_was_made_with_comes_right_after_the_defaults() -> None:
+    Path(".state").mkdir()
+    Path(".state/settings.toml").write_text("seed = 3\n[market]\nhouseholds = 800\n")
+    Path("aigq.toml").write_text("seed = 4\n")
+    settings = load_settings()
+    assert (settings.seed, settings.market.households) == (4, 800)
+    assert settings.market.requests_mean == Settings(state_dir=Path("none")).market.requests_mean
+
+
 def test_file_then_secrets_then_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("aigq.toml").write_text(
         'seed = 1\nlaunch_days = 3\n[s3]\nport = 9000\nbucket = "mine"\naccess_key = "file"\n'

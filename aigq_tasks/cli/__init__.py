@@ -3,7 +3,8 @@
     stages    the stages of a day, by the table of the day, and the steps of day zero
     releases  the ledger: plan, backfill, approve, promote, go back, clean up
     look      what people look at, and the trainings that they start by hand
-    services  the servers, and the demo
+    services  the servers
+    demo      the demo that runs days on them
     options   what several commands share
     printing  rows and verdicts as they are printed
 
@@ -18,7 +19,7 @@ from typing import Any
 
 import typer
 
-from aigq_tasks.cli import look, releases, services, stages
+from aigq_tasks.cli import demo, look, releases, services, stages
 from aigq_tasks.errors import AigqError, NothingToDo
 
 NOTHING_TO_DO = 99
@@ -36,7 +37,7 @@ app = typer.Typer(
     help=HELP,
     rich_markup_mode="markdown",
 )
-for commands in (stages, releases, look, services):
+for commands in (stages, releases, look, services, demo):
     app.add_typer(commands.app)
 
 

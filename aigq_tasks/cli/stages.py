@@ -21,7 +21,7 @@ def _run(step: Step, day: date) -> None:
     from aigq_tasks.pipeline.runner import run_stage
     from aigq_tasks.releases.landing import land
     from aigq_tasks.reports.verdicts import verdicts
-    from aigq_tasks.services.airflow_api import note_own_task
+    from aigq_tasks.services.airflow_task import note_own_task
 
     ctx = open_context()
     if step.think:

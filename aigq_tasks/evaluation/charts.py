@@ -61,6 +61,26 @@ def hit_rate_bars(bars: Mapping[str, Interval], *, title: str, ylabel: str) -> b
     return png.getvalue()
 
 
+def lines_over_days(
+    lines: Mapping[str, Mapping[str, Interval]], *, title: str, ylabel: str
+) -> bytes:
+    """One line per name, through its days (ISO) in their order, each point with its limits. Names
+    stand a little beside each other, so that their limits can be told apart."""
+    days = sorted({day for line in lines.values() for day in line})
+    with _chart(title, "", ylabel) as (axes, png):
+        for place, (name, line) in enumerate(lines.items()):
+            shift = 0.08 * (place - (len(lines) - 1) / 2)
+            at = np.array([days.index(day) + shift for day in line])
+            limits = np.array([(point.mean, point.low, point.high) for point in line.values()])
+            means, lows, highs = limits.T
+            whiskers = _whiskers(means, lows, highs)
+            axes.errorbar(at, means, yerr=whiskers, marker="o", capsize=3, label=name)
+        axes.set_xticks(range(len(days)), days)
+        axes.set_ylim(bottom=0)
+        axes.legend(frameon=False, ncols=len(lines), loc="lower center")
+    return png.getvalue()
+
+
 def calibration_points(
     predicted: npt.NDArray[np.float64], clicked: npt.NDArray[np.float64], bins: int
 ) -> tuple[npt.NDArray[np.float64], ...]:

@@ -40,7 +40,7 @@ POOLED = (
 def report_rows(ctx: Context) -> list[dict[str, str]]:
     """One row per released day of the daily loop, in ledger order: the COLUMNS, verdict and
     release number. AigqError before the first."""
-    rows = [_row(ctx, entry) for entry in _daily(ctx)]
+    rows = [_row(ctx, entry) for entry in daily_entries(ctx)]
     if not rows:
         raise AigqError("no day is released yet: run 'aigq demo'")
     return rows
@@ -55,7 +55,7 @@ def pooled_rows(ctx: Context) -> list[dict[str, str]]:
             table(ctx, ctx.manifests.get(entry.manifests["evaluate"]), "scores").assign(
                 day=entry.day.isoformat()
             )
-            for entry in _daily(ctx)
+            for entry in daily_entries(ctx)
         ]
     ).sort_values(["arm", "day", "user_id"])
     sft = scores[scores["arm"] == "sft"].set_index(["day", "user_id"])["query_hr_30"]
@@ -91,7 +91,8 @@ def report(ctx: Context) -> str:
     )
 
 
-def _daily(ctx: Context) -> list[Entry]:
+def daily_entries(ctx: Context) -> list[Entry]:
+    """The releases of the daily loop, in ledger order."""
     return [entry for entry in ctx.ledger.entries() if entry.verdict in DAILY]
 
 

@@ -7,7 +7,7 @@ from aigq_tasks.context.queries import normalize
 from aigq_tasks.errors import AigqError
 from aigq_tasks.pipeline.calendar import before
 from aigq_tasks.pipeline.context import Context
-from aigq_tasks.pipeline.reading import logs_of, model, stored
+from aigq_tasks.pipeline.reading import logs_of, model, need, stored, table
 from aigq_tasks.serving.histories import BEHAVIOUR_TABLES
 from aigq_tasks.serving.indexes import U2Q, X2Q, connect, get_u2q, lookup_x2q, version_of
 from aigq_tasks.serving.stack import STACK_KINDS, release_stack
@@ -22,6 +22,14 @@ def serving_entry(ctx: Context, day: date | None) -> Entry:
     if entry is None:
         raise AigqError("nothing is released yet: run 'aigq demo'")
     return entry
+
+
+def written_list(ctx: Context, day: date, user: str | None = None) -> tuple[str, list[str]]:
+    """What the day's u2q holds for a user, best first, though no release serves it yet; without a
+    name for the first user by id. AigqError while there is no u2q of the day."""
+    rows = table(ctx, need(ctx, "u2q", day), "u2q").sort_values(["user_id", "rank"])
+    shown = rows[rows["user_id"] == (user or rows["user_id"].iloc[0])]
+    return str(shown["user_id"].iloc[0]), shown["query"].tolist()
 
 
 def cached_list(ctx: Context, entry: Entry, user: str) -> list[str]:

@@ -3,8 +3,8 @@
 The `airflow` command would do the same at several seconds a call; a request takes milliseconds.
 """
 
-import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import takewhile
@@ -13,6 +13,7 @@ from typing import Any, Literal
 import requests
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 from tenacity import (
     retry,
     retry_if_exception_type,
@@ -23,13 +24,11 @@ from tenacity import (
 )
 
 from aigq_tasks.errors import AigqError
-from aigq_tasks.messages import say
 from aigq_tasks.services.alerts import sentence
 
 POLL_SECONDS = 1.0
 PAGE = 100
 NOTE_CHARACTERS = 1000  # Airflow takes no more
-OWN_TASK = ("AIRFLOW_CTX_DAG_ID", "AIRFLOW_CTX_DAG_RUN_ID", "AIRFLOW_CTX_TASK_ID")
 FINISHED = ("success", "failed")
 Reprocess = Literal["completed", "failed"]
 Json = dict[str, Any]
@@ -81,27 +80,42 @@ class AirflowApi:
             return run_id
         return str(_answer(response, "POST", f"/dags/{dag_id}/dagRuns")["dag_run_id"])
 
+    def go_on(self, dag_id: str, run_id: str, conf: Json) -> None:
+        """Start the run of that id; where it is known already, run its failed tasks again."""
+        self.trigger(dag_id, conf, run_id)
+        run = self._call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")
+        if run["state"] == "failed":
+            self._clear_failed(dag_id, run_id)
+
     def note(self, dag_id: str, run_id: str, task_id: str, text: str) -> None:
         """Write the note of a task: Airflow's page shows it beside the task."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
         body = {"note": text[:NOTE_CHARACTERS]}
         self._call("PATCH", path, json=body, params={"update_mask": "note"})
 
-    def wait_for_run(self, dag_id: str, run_id: str) -> None:
-        """Show the tasks of one run until it is done; AigqError names the task that failed."""
-        path = f"/dags/{dag_id}/dagRuns/{run_id}"
+    def wait_for_run(
+        self, dag_id: str, run_id: str, on_task: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """Show the tasks of one run until it is done; AigqError names the task that failed.
+        on_task: called with the name of each task once it is done."""
+        path, reported = f"/dags/{dag_id}/dagRuns/{run_id}", set()
         with self._progress() as progress:
             bar = progress.add_task(dag_id, total=None)
             while True:
+                state = self._call("GET", path)["state"]
                 tasks = self._tasks(dag_id, run_id)
                 done = [task for task in tasks if task["state"] in ("success", "skipped")]
+                for task in done:
+                    if task["task_id"] not in reported:
+                        reported.add(task["task_id"])
+                        on_task(task["task_id"])
                 progress.update(
                     bar,
                     total=len(tasks) or None,
                     completed=len(done),
                     description=f"{dag_id}: {_at_work(tasks)}",
                 )
-                if self._call("GET", path)["state"] in FINISHED:
+                if state in FINISHED:
                     break
                 time.sleep(POLL_SECONDS)
         self._raise_if_failed(dag_id, run_id)
@@ -113,6 +127,7 @@ class AirflowApi:
         last: date,
         reprocess: Reprocess = "failed",
         conf: Json | None = None,
+        on_day: Callable[[date], str] = lambda _: "",
     ) -> None:
         """Run the days from `first` to `last`, both included, one after the other, and wait.
 
@@ -120,7 +135,8 @@ class AirflowApi:
         "completed" (its stages then find their results made already). An unfinished backfill of
         the same days is taken up again, from its failed tasks on. AigqError when one of other days
         is unfinished, for Airflow runs one at a time, and when a task fails: it names the first;
-        the days after it then wait, in Airflow, until that one succeeds.
+        the days after it then wait, in Airflow, until that one succeeds. on_day: what more to say
+        of a day that succeeded.
         """
         self._wait_for_dag(dag_id)
         if self._call("GET", f"/dags/{dag_id}")["is_paused"]:
@@ -136,7 +152,7 @@ class AirflowApi:
         }
         while not (self._start(body) or self._resume(dag_id, first, last)):
             time.sleep(POLL_SECONDS)  # the backfill that stands in the way is over
-        self._follow(dag_id, first, last)
+        self._follow(dag_id, first, last, on_day)
 
     def runs(
         self, dag_id: str, first: date | None = None, last: date | None = None
@@ -192,11 +208,14 @@ class AirflowApi:
                 f"again to go on with it, or cancel it at {self.url}"
             )
         for run in failed:
-            path = f"/dags/{dag_id}/dagRuns/{run.run_id}/clear"
-            self._call("POST", path, json={"dry_run": False, "only_failed": True})
+            self._clear_failed(dag_id, run.run_id)
         return True
 
-    def _follow(self, dag_id: str, first: date, last: date) -> None:
+    def _clear_failed(self, dag_id: str, run_id: str) -> None:
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/clear"
+        self._call("POST", path, json={"dry_run": False, "only_failed": True})
+
+    def _follow(self, dag_id: str, first: date, last: date, on_day: Callable[[date], str]) -> None:
         days = (last - first).days + 1
         reported: set[str] = set()
         with self._progress() as progress:
@@ -206,7 +225,7 @@ class AirflowApi:
                 for run in runs:
                     if run.state in FINISHED and run.run_id not in reported:
                         reported.add(run.run_id)
-                        self.console.print(f"{run.day}  {run.state}  {_seconds(run, runs):.0f} s")
+                        self._report(run, _seconds(run, runs), on_day)
                 failed = [run for run in runs if run.state == "failed"]
                 if failed:
                     self._raise_if_failed(dag_id, failed[0].run_id)
@@ -216,6 +235,11 @@ class AirflowApi:
                 if len(reported) >= days:
                     return
                 time.sleep(POLL_SECONDS)
+
+    def _report(self, run: DagRun, seconds: float, on_day: Callable[[date], str]) -> None:
+        more = on_day(run.day) if run.day and run.state == "success" else ""
+        line = f"{run.day}  {run.state}  {seconds:.0f} s  {more}"
+        self.console.print(Text(line.rstrip()), soft_wrap=True)
 
     def _raise_if_failed(self, dag_id: str, run_id: str) -> None:
         if self._call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"] != "failed":
@@ -311,19 +335,6 @@ class AirflowApi:
         if response.status_code in (500, 502, 503) and method != "POST":  # not safe to repeat
             raise _BusyError(_reason(response))
         return response
-
-
-def note_own_task(url: str, text: str) -> None:
-    """Write the note of the task that this process runs in; nothing happens outside of Airflow.
-
-    A note is nothing to fail for: what keeps it away is said."""
-    own = [os.environ.get(name, "") for name in OWN_TASK]
-    if not all(own):
-        return
-    try:
-        AirflowApi(url).note(own[0], own[1], own[2], text)
-    except AigqError as error:
-        say(f"no note in Airflow: {error}")
 
 
 def _require_ok(response: requests.Response, method: str, path: str) -> None:

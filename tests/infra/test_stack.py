@@ -17,7 +17,8 @@ from rich.console import Console
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.releases.bootstrap import STEPS
-from aigq_tasks.services.airflow_api import OWN_TASK, AirflowApi, note_own_task
+from aigq_tasks.services.airflow_api import AirflowApi
+from aigq_tasks.services.airflow_task import OWN_TASK, note_own_task
 from aigq_tasks.services.processes import supervised
 from aigq_tasks.services.secrets import ensure_secrets
 from aigq_tasks.services.supervisor import SERVICES, down, status, up

@@ -36,6 +36,15 @@ def test_the_newest_release_answers_unless_a_day_is_named(live: Live) -> None:
         hints.serving_entry(ctx, EVE)
 
 
+def test_what_a_policy_wrote_before_it_is_released(live: Live) -> None:
+    ctx, entry = live
+    user, queries = hints.written_list(ctx, DAY)
+    assert (user, queries) == ("ann", hints.cached_list(ctx, entry, "ann"))
+    assert hints.written_list(ctx, DAY, user) == (user, queries)
+    with pytest.raises(AigqError, match="u2q of"):
+        hints.written_list(ctx, EVE)
+
+
 def test_hints_of_a_user(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
     ctx, entry = live
     cached = hints.cached_list(ctx, entry, "ann")
