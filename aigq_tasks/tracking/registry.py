@@ -5,14 +5,11 @@ pickled. Its tag `manifest` is what ties it to the object store; everything else
 is for people to read.
 """
 
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from aigq_tasks.storage.crash import crash_point
-from aigq_tasks.tracking.rest import Json, call
+from aigq_tasks.tracking.rest import Json, call, create, tell
 
 # Stages whose result is a model, and the registered model that each day's result is a version of.
 REGISTERED_MODELS = {
@@ -93,29 +90,23 @@ class Registry:
 
 
 def register(
-    client: Any, run: str, stage: str, files: Mapping[str, bytes], tags: Mapping[str, str]
+    url: str, run: str, stage: str, tags: Mapping[str, str], store: Callable[[], str]
 ) -> None:
     """Make the files of a stage in REGISTERED_MODELS a version of its model, once per run.
 
-    client: an MlflowClient. Raises MlflowException."""
-    from mlflow.exceptions import MlflowException
-
+    store: puts them into the folder "model" of the run's artifacts; returns the address of those.
+    """
     name = REGISTERED_MODELS[stage]
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
+    create(url, "registered-models/create", {"name": name})
     crash_point("model")
-    if client.search_model_versions(f"name = '{name}' and run_id = '{run}'"):
+    query = {"filter": f"name = '{name}' and run_id = '{run}'"}
+    if (call(url, "GET", "model-versions/search", params=query) or {}).get("model_versions"):
         return
-    with tempfile.TemporaryDirectory() as folder:
-        for file, data in sorted(files.items()):
-            (Path(folder) / file).write_bytes(data)
-        client.log_artifacts(run, folder, "model")
+    source = f"{store()}/model"
     crash_point("model-files")
-    source = f"{client.get_run(run).info.artifact_uri}/model"
-    client.create_model_version(name, source, run_id=run, tags=dict(tags), await_creation_for=0)
+    pairs = [{"key": key, "value": value} for key, value in tags.items()]
+    body = {"name": name, "source": source, "run_id": run, "tags": pairs}
+    tell(url, "model-versions/create", body)
     crash_point("model-version")
 
 

@@ -5,14 +5,11 @@ and logging one twice changes nothing. A run is complete when its status is FINI
 """
 
 import json
-import os
 import re
-import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
-from pathlib import Path
-from typing import Any
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.storage.canonical import leaves
@@ -20,10 +17,12 @@ from aigq_tasks.storage.crash import crash_point
 from aigq_tasks.storage.manifests import Manifest
 from aigq_tasks.storage.objects import blob_key
 from aigq_tasks.tracking.registry import register
-from aigq_tasks.tracking.rest import call
+from aigq_tasks.tracking.rest import Json, call, create, tell, upload
 
 SERIES_RUN = "daily"
 DATASET_DIGITS = 36  # of a digest, as many as MLflow takes
+AT_ONCE = 100  # numbers or params of one request, as many as MLflow takes
+SERVED = "mlflow-artifacts:/"  # how the address of artifacts begins that the server itself takes
 NOT_IN_NAMES = re.compile(
     r"[^\w\-./: ]", re.ASCII
 )  # what MLflow forbids in names of metrics and params
@@ -66,31 +65,29 @@ class Tracking:
         numbers = {k: v for k, v in manifest.metrics.items() if not isinstance(v, str)}
         if seconds is not None:
             numbers["seconds"] = seconds
-        with self._mlflow_errors():
-            client = self._client()
-            experiment = _experiment_id(client, self.experiment)
+        with self._stored_anyway():
+            experiment = self._experiment_id()
             run = self._first_run(f"tags.manifest = '{manifest.digest}'")
             if run is None:
                 name = f"{manifest.stage} {manifest.day} r{manifest.revision}"
-                created = client.create_run(experiment, run_name=name, tags=self._tags(manifest))
-                run = created.info.run_id
+                run = self._make_run(experiment, name, self._tags(manifest))
             crash_point("run")
-            client.log_inputs(run, _inputs(manifest, self.bucket))
-            client.log_batch(run, metrics=self._points(manifest, numbers), params=_params(manifest))
+            inputs = {"run_id": run, "datasets": _inputs(manifest, self.bucket)}
+            tell(self.url, "runs/log-inputs", inputs)
+            self._log_batch(run, self._points(manifest, numbers), _params(manifest))
             crash_point("metrics")
-            with tempfile.TemporaryDirectory() as folder:
-                _write_artifacts(Path(folder), manifest, charts)
-                client.log_artifacts(run, folder)
+            files = {f"charts/{name}": png for name, png in charts.items()}
+            self._log_files(run, {"manifest.json": manifest.to_bytes(), **files})
             crash_point("artifacts")
             if model:
-                register(client, run, manifest.stage, model, self._tags(manifest))
-            series = self.series() or self._make_series(client, experiment)
+                self._register(run, manifest, model)
+            series = self.series() or self._make_series(experiment)
             prefixed = {f"{manifest.stage}/{name}": value for name, value in numbers.items()}
-            client.log_batch(series, metrics=self._points(manifest, prefixed))
+            self._log_batch(series, self._points(manifest, prefixed))
             # Here and not where it is made: whoever made it may have been killed before.
-            client.set_terminated(series)
+            self._finish(series)
             crash_point("series-metrics")
-            client.set_terminated(run)
+            self._finish(run)
 
     def step(self, day: date) -> int:
         """Days since the first of the log: the x axis of every chart."""
@@ -106,48 +103,84 @@ class Tracking:
             "data": self.data,
         }
 
-    def _points(self, manifest: Manifest, numbers: dict[str, float]) -> list[Any]:
-        """One MLflow Metric per number, at the day's step; time is the day's midnight in UTC.
+    def _points(self, manifest: Manifest, numbers: Mapping[str, float]) -> list[Json]:
+        """One metric of MLflow per number, at the day's step; time is the day's midnight in UTC.
 
         The revision is added in milliseconds: of two points of one step MLflow takes the later.
         """
-        from mlflow.entities import Metric
-
         midnight = datetime.combine(manifest.day, datetime.min.time(), tzinfo=UTC)
         milliseconds = int(midnight.timestamp()) * 1000 + manifest.revision
+        step = self.step(manifest.day)
         return [
-            Metric(NOT_IN_NAMES.sub("_", name), value, milliseconds, self.step(manifest.day))
+            {"key": _name(name), "value": value, "timestamp": milliseconds, "step": step}
             for name, value in sorted(numbers.items())
         ]
 
-    def _client(self) -> Any:
-        # MLflow's default of 7 doubling waits would hide a dead server for four minutes.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-        from mlflow import MlflowClient
+    def _experiment_id(self) -> str:
+        create(self.url, "experiments/create", {"name": self.experiment})
+        found = self._experiment()
+        if found is None:
+            raise AigqError(f"MLflow at {self.url} fails: no experiment '{self.experiment}'")
+        return found
 
-        return MlflowClient(self.url)
+    def _experiment(self) -> str | None:
+        name = {"experiment_name": self.experiment}
+        found = call(self.url, "GET", "experiments/get-by-name", params=name)
+        return str(found["experiment"]["experiment_id"]) if found else None
 
-    def _make_series(self, client: Any, experiment: str) -> str:
-        tags = {"kind": "series", "data": self.data}
-        mine = str(client.create_run(experiment, run_name=SERIES_RUN, tags=tags).info.run_id)
+    def _make_run(self, experiment: str, name: str, tags: Mapping[str, str]) -> str:
+        body = {
+            "experiment_id": experiment,
+            "run_name": name,
+            "start_time": _now(),
+            "tags": _pairs(tags),
+        }
+        return str(tell(self.url, "runs/create", body)["run"]["info"]["run_id"])
+
+    def _make_series(self, experiment: str) -> str:
+        mine = self._make_run(experiment, SERIES_RUN, {"kind": "series", "data": self.data})
         crash_point("series")
         oldest = self.series() or mine
         if oldest != mine:  # another stage made one at the same time: the older one stays
-            client.delete_run(mine)
+            tell(self.url, "runs/delete", {"run_id": mine})
         return oldest
 
-    def _first_run(self, condition: str) -> str | None:
-        """Id of the oldest run that meets the condition.
+    def _log_batch(self, run: str, metrics: list[Json], params: list[Json] | None = None) -> None:
+        for name, rows in (("metrics", metrics), ("params", params or [])):
+            for start in range(0, len(rows), AT_ONCE):
+                body = {"run_id": run, name: rows[start : start + AT_ONCE]}
+                tell(self.url, "runs/log-batch", body)
 
-        Asks by plain REST: a stage that is up to date need not load the MLflow client (2.7 s).
-        """
-        name = {"experiment_name": self.experiment}
-        found = call(self.url, "GET", "experiments/get-by-name", params=name)
-        if found is None:
+    def _log_files(self, run: str, files: Mapping[str, bytes]) -> str:
+        """Store files of the run by the server. Returns the address of its artifacts."""
+        found = call(self.url, "GET", "runs/get", params={"run_id": run})
+        address = str(found["run"]["info"]["artifact_uri"]) if found else ""
+        if not address.startswith(SERVED):
+            raise AigqError(
+                f"MLflow at {self.url} does not take artifacts (their address is '{address}'): "
+                "start it with --serve-artifacts"
+            )
+        for name, data in sorted(files.items()):
+            upload(self.url, f"{address.removeprefix(SERVED)}/{name}", data)
+        return address
+
+    def _register(self, run: str, manifest: Manifest, model: Mapping[str, bytes]) -> None:
+        def store() -> str:
+            return self._log_files(run, {f"model/{name}": data for name, data in model.items()})
+
+        register(self.url, run, manifest.stage, self._tags(manifest), store)
+
+    def _finish(self, run: str) -> None:
+        body = {"run_id": run, "status": "FINISHED", "end_time": _now()}
+        tell(self.url, "runs/update", body)
+
+    def _first_run(self, condition: str) -> str | None:
+        """Id of the oldest run that meets the condition."""
+        experiment = self._experiment()
+        if experiment is None:
             return None
         query = {
-            "experiment_ids": [found["experiment"]["experiment_id"]],
+            "experiment_ids": [experiment],
             "filter": condition,
             "order_by": ["attributes.start_time ASC", "attributes.run_id ASC"],
             "max_results": 1,
@@ -157,58 +190,48 @@ class Tracking:
         return str(runs[0]["info"]["run_id"]) if runs else None
 
     @contextmanager
-    def _mlflow_errors(self) -> Iterator[None]:
-        from mlflow.exceptions import MlflowException
-
+    def _stored_anyway(self) -> Iterator[None]:
         try:
             yield
-        except MlflowException as error:
+        except AigqError as error:
             raise AigqError(
-                f"MLflow at {self.url} fails: {error.message}; the result is stored, "
-                "run the same command again to log it"
+                f"{error}; the result is stored, run the same command again to log it"
             ) from error
 
 
-def _experiment_id(client: Any, name: str) -> str:
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return str(client.create_experiment(name))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            found = client.get_experiment_by_name(name)  # another stage was faster
-    return str(found.experiment_id)
-
-
-def _inputs(manifest: Manifest, bucket: str) -> list[Any]:
+def _inputs(manifest: Manifest, bucket: str) -> list[Json]:
     """What the manifest was made of, as MLflow's datasets: of the same name and digest in every
     run that read the same. The source is the blob of the upstream manifest, or, where a digest
     stands for results of several days ("<stage>: <name>"), the folder that holds them."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
+    # What MLflow shows beside a dataset: which stage read it.
+    context = _pairs({"mlflow.data.context": manifest.stage})
     datasets = []
     for name, digest in sorted(manifest.inputs.items()):
         stage, several, _ = name.partition(": ")
         folder = f"manifests/{stage}" if several else blob_key(digest)
-        source = json.dumps({"uri": f"s3://{bucket}/{folder}"})
-        datasets.append(Dataset(name, digest[:DATASET_DIGITS], "s3", source))
-    # The context that MLflow shows beside a dataset: which stage read it.
-    context = [InputTag("mlflow.data.context", manifest.stage)]
-    return [DatasetInput(dataset, context) for dataset in datasets]
+        dataset = {
+            "name": name,
+            "digest": digest[:DATASET_DIGITS],
+            "source_type": "s3",
+            "source": json.dumps({"uri": f"s3://{bucket}/{folder}"}),
+        }
+        datasets.append({"dataset": dataset, "tags": context})
+    return datasets
 
 
-def _params(manifest: Manifest) -> list[Any]:
-    from mlflow.entities import Param
-
-    named = {NOT_IN_NAMES.sub("_", name): own for name, own in leaves(manifest.config).items()}
-    return [Param(name, str(value)) for name, value in sorted(named.items())]
+def _params(manifest: Manifest) -> list[Json]:
+    named = {_name(name): str(value) for name, value in leaves(manifest.config).items()}
+    return _pairs(dict(sorted(named.items())))
 
 
-def _write_artifacts(folder: Path, manifest: Manifest, charts: dict[str, bytes]) -> None:
-    (folder / "manifest.json").write_bytes(manifest.to_bytes())
-    for name, png in charts.items():
-        (folder / "charts").mkdir(exist_ok=True)
-        (folder / "charts" / name).write_bytes(png)
+def _pairs(words: Mapping[str, str]) -> list[Json]:
+    return [{"key": key, "value": value} for key, value in words.items()]
+
+
+def _name(name: str) -> str:
+    return NOT_IN_NAMES.sub("_", name)
+
+
+def _now() -> int:
+    """Milliseconds since the epoch."""
+    return int(time.time() * 1000)
