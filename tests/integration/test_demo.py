@@ -1,38 +1,60 @@
 """`aigq demo` at the smallest size: Airflow, servers of its own, an empty bucket."""
 
+import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import servers
-from smallest import DAY, release
+from smallest import DAY, EVE, SMALLEST, release
+from terminal import Terminal, in_terminal
 
 from aigq_tasks.pipeline.context import Context
 from aigq_tasks.pipeline.reading import need
+from aigq_tasks.reports.hints import written_list
+from aigq_tasks.services.demo import SMALLER
 from aigq_tasks.services.environment import S3_PORTS
 from aigq_tasks.services.processes import supervised
 from aigq_tasks.settings import load_settings
 from aigq_tasks.stages.day import steps_of
+from aigq_tasks.storage.canonical import leaves
 
 # On a quiet machine the demo takes four minutes; on an old one with tests beside it over fifteen.
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(3600)]
 
 
+AIGQ = str(Path(sys.executable).with_name("aigq"))
+# Where the recording test leaves its pictures: a folder, or nothing.
+PICTURES = "AIGQ_TEST_PICTURES"
+
+
+class Demo(NamedTuple):
+    """A state that `aigq demo` made, and what it showed meanwhile."""
+
+    ctx: Context
+    seen: Terminal
+
+
 @pytest.fixture(scope="module")
-def think_every_day(smallest_size: None) -> Iterator[None]:
-    """Then the one day has every stage there is."""
+def size(smallest_size: None) -> Iterator[None]:
+    """The smallest size, in which the one day has every stage there is. What the demo's own size
+    says beside it stands in the environment, so that other states than the demo's have it too."""
     with pytest.MonkeyPatch.context() as patch:
+        for name, value in leaves(tomllib.loads(SMALLER.read_text())).items():
+            variable = f"AIGQ_{name.upper().replace('.', '__')}"
+            if variable not in SMALLEST:
+                patch.setenv(variable, str(value))
         patch.setenv("AIGQ_THINK__UPDATE_DAYS", "1")
         yield
 
 
 @pytest.fixture(scope="module")
-def single(
-    think_every_day: None, s3_server: servers.S3Server, mlflow_url: str, valkey_url: str
-) -> Context:
+def single(size: None, s3_server: servers.S3Server, mlflow_url: str, valkey_url: str) -> Context:
     """A context in which the day is released stage by stage."""
     ctx = Context.open(servers.settings_for(s3_server, "single-day", mlflow_url, valkey_url))
     release(ctx, [DAY])
@@ -40,11 +62,9 @@ def single(
 
 
 @pytest.fixture(scope="module")
-def backfilled(
-    think_every_day: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Context]:
-    """A context in which `aigq demo` bootstrapped and let Airflow backfill the day, with servers of
-    its own."""
+def demo(size: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """`aigq demo` bootstraps and lets Airflow backfill the day, with servers of its own, in a
+    terminal."""
     state = tmp_path_factory.mktemp("demo") / "state"
     valkey, mlflow, airflow, webhook = servers.free_ports(4)
     with pytest.MonkeyPatch.context() as patch:
@@ -55,8 +75,9 @@ def backfilled(
         patch.setenv("AIGQ_AIRFLOW__PORT", str(airflow))
         patch.setenv("AIGQ_WEBHOOK__PORT", str(webhook))
         try:
-            aigq("demo", "--days", "1")
-            yield Context.open(load_settings())
+            seen = in_terminal([AIGQ, "demo", "--days", "1"], timeout=1700)
+            assert seen.code == 0, seen.text()[-3000:]
+            yield Demo(Context.open(load_settings()), seen)
         finally:
             aigq("down")
             assert supervised(state) == {}
@@ -64,23 +85,41 @@ def backfilled(
 
 def aigq(*arguments: str) -> str:
     """What the command printed; its error output is shown when it fails."""
-    command = [str(Path(sys.executable).with_name("aigq")), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1700)
+    command = [AIGQ, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
 
-def test_a_backfill_gives_what_single_stages_give(single: Context, backfilled: Context) -> None:
+def test_a_backfill_gives_what_single_stages_give(single: Context, demo: Demo) -> None:
     """Airflow, other servers, an empty bucket: the same bytes, trained policies included."""
     for step in steps_of(single.settings, DAY):
         alone = need(single, step.name, DAY).to_bytes()
-        assert need(backfilled, step.name, DAY).to_bytes() == alone, step.name
-    folded = [replace(entry, who="", why="") for entry in backfilled.ledger.entries()]
+        assert need(demo.ctx, step.name, DAY).to_bytes() == alone, step.name
+    folded = [replace(entry, who="", why="") for entry in demo.ctx.ledger.entries()]
     assert folded == [replace(entry, who="", why="") for entry in single.ledger.entries()]
 
 
-def test_a_second_demo_computes_nothing(backfilled: Context) -> None:
-    before = backfilled.store.list("")
+def test_it_shows_hints_early_then_a_line_per_day_then_table_and_chart(demo: Demo) -> None:
+    user, queries = written_list(demo.ctx, EVE)
+    first = f"first hints, for {user}: {queries[0]}"
+    order = ["healthy", first, f"{user} on {DAY}", "daily loop", f"{DAY}  success", "n="]
+    times = [demo.seen.seconds_until(words) for words in order]
+    assert times == sorted(times)
+    text = demo.seen.text()
+    (day,) = [line for line in text.splitlines() if line.startswith(f"{DAY}  success")]
+    assert "HR@30" in day
+    assert "release 4 rejected" in day or "release 4 accepted" in day
+    assert "cannot be told from chance here" in text
+    assert (demo.ctx.settings.state_dir / "demo.png").read_bytes().startswith(b"\x89PNG")
+    if folder := os.environ.get(PICTURES):
+        first_look = demo.seen.picture("aigq demo", "bootstrap up to", "ranking")
+        Path(folder, "demo-first-hints.svg").write_text(first_look)
+        Path(folder, "demo-end.svg").write_text(demo.seen.picture("aigq demo", "daily", "done in"))
+
+
+def test_a_second_demo_computes_nothing(demo: Demo) -> None:
+    before = demo.ctx.store.list("")
     printed = aigq("demo", "--days", "1")
-    assert backfilled.store.list("") == before
+    assert demo.ctx.store.list("") == before
     assert DAY.isoformat() in printed
