@@ -37,7 +37,7 @@ class Cost(NamedTuple):
 
 
 def cost(stage: str, day: str) -> Cost:
-    """Run one stage. SystemExit when it fails, with what it said."""
+    """Run one stage. AssertionError when it fails, with what it said."""
     command = [str(Path(sys.executable).with_name("aigq")), stage, "--day", day]
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -45,8 +45,7 @@ def cost(stage: str, day: str) -> Cost:
     said = process.stderr.read()
     _, status, used = os.wait4(process.pid, 0)
     code = process.returncode = os.waitstatus_to_exitcode(status)
-    if code not in (0, NOTHING_TO_DO):
-        raise SystemExit(f"{stage} ended with {code}:\n{said.decode()}")
+    assert code in (0, NOTHING_TO_DO), f"{stage} ended with {code}:\n{said.decode()}"
     wall = time.perf_counter() - began
     return Cost(stage, wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 

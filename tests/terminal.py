@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import signal
 import struct
 import subprocess
 import termios
@@ -63,8 +64,9 @@ class Terminal:
         return console.export_svg(title=title, unique_id="demo")
 
 
-def in_terminal(command: Sequence[str], timeout: float) -> Terminal:
-    """Run the command in a terminal until it ends; it is killed after `timeout` seconds."""
+def in_terminal(command: Sequence[str], timeout: float, stop_at: str = "") -> Terminal:
+    """Run the command in a terminal until it ends; it is killed after `timeout` seconds. stop_at:
+    words at which a person presses Ctrl-C, once."""
     own, others = pty.openpty()
     fcntl.ioctl(others, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
     env = os.environ | {"TERM": "xterm-256color"}
@@ -78,6 +80,9 @@ def in_terminal(command: Sequence[str], timeout: float) -> Terminal:
     try:
         while data := _read(own):
             seen.events.append((time.monotonic() - began, data))
+            if stop_at and stop_at in seen.text():
+                os.killpg(process.pid, signal.SIGINT)
+                stop_at = ""
         seen.code = process.wait()
     finally:
         watch.cancel()

@@ -8,11 +8,13 @@ import sys
 from datetime import date
 from pathlib import Path
 from types import CodeType, ModuleType
+from urllib.parse import urlsplit
 
 import ibis
 import numpy as np
 import pandas as pd
 import pytest
+import servers
 from traced.sitecustomize import executable_lines
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -21,6 +23,8 @@ DAY = date(2017, 11, 6)
 # The smallest runs, which together meet every line. They say nothing about speed.
 RUNS = {
     "bench_ctr_scoring": ["--smallest --runs 2"],
+    # The first day of the log: nothing has to be there before.
+    "bench_day": ["--day 2017-06-25 --stage logs --out day.json"],
     "bench_grpo_step": ["--smallest --pairs 1 --threads 1 --profile profile.md"],
     "bench_samples_scale": ["--households 100 --sizes 1 2 --repeats 1 --threads 1"],
     "bench_x2q_lookup": ["--triggers 20 --lookups 20"],
@@ -36,15 +40,23 @@ def test_every_benchmark_is_run_here() -> None:
     assert sorted(RUNS) == sorted(path.stem for path in FOLDER.glob("*.py"))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", sorted(RUNS))
-def test_the_smallest_runs_meet_every_line(name: str, tmp_path: Path) -> None:
+def test_the_smallest_runs_meet_every_line(
+    name: str, tmp_path: Path, s3_server: servers.S3Server, mlflow_url: str
+) -> None:
     script, lines = FOLDER / f"{name}.py", tmp_path / "lines"
     lines.mkdir()
     env = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(TRACED), os.environ.get("PYTHONPATH", "")]),
-        "AIGQ_LINES_OF": str(script),
-        "AIGQ_LINES_TO": str(lines),
+        "AIGQ_TEST_LINES_OF": str(script),
+        "AIGQ_TEST_LINES_TO": str(lines),
         "OMP_NUM_THREADS": "1",
+        "AIGQ_S3__ENDPOINT": s3_server.url,
+        "AIGQ_S3__BUCKET": f"benchmark-{name.replace('_', '-')}",
+        "AIGQ_S3__ACCESS_KEY": s3_server.access_key,
+        "AIGQ_S3__SECRET_KEY": s3_server.secret_key,
+        "AIGQ_MLFLOW__PORT": str(urlsplit(mlflow_url).port),
     }
     for options in RUNS[name]:
         command = [sys.executable, str(script), *options.split()]

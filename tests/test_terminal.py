@@ -26,6 +26,13 @@ def test_what_is_overwritten_is_gone_and_a_picture_shows_the_rest() -> None:
     assert "first" not in svg
 
 
+def test_ctrl_c_reaches_the_command() -> None:
+    script = "import time\ntry: time.sleep(print('ready', flush=True) or 60)\nfinally: print('bye')"
+    seen = in_terminal([sys.executable, "-c", script], timeout=60, stop_at="ready")
+    assert seen.code == -2
+    assert "bye" in seen.text()
+
+
 def test_a_command_that_does_not_end_is_killed() -> None:
     seen = in_terminal([sys.executable, "-c", "import time; time.sleep(60)"], timeout=0.5)
     assert seen.code == -9

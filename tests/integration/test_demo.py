@@ -64,7 +64,7 @@ def single(size: None, s3_server: servers.S3Server, mlflow_url: str, valkey_url:
 @pytest.fixture(scope="module")
 def demo(size: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """`aigq demo` bootstraps and lets Airflow backfill the day, with servers of its own, in a
-    terminal."""
+    terminal, stopped once by Ctrl-C."""
     state = tmp_path_factory.mktemp("demo") / "state"
     valkey, mlflow, airflow, webhook = servers.free_ports(4)
     with pytest.MonkeyPatch.context() as patch:
@@ -75,6 +75,9 @@ def demo(size: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]
         patch.setenv("AIGQ_AIRFLOW__PORT", str(airflow))
         patch.setenv("AIGQ_WEBHOOK__PORT", str(webhook))
         try:
+            begun = in_terminal([AIGQ, "demo", "--days", "1"], 600, stop_at="hintq_bootstrap:")
+            assert begun.code == 130, begun.text()[-3000:]
+            assert "Again: aigq demo" in begun.text()
             seen = in_terminal([AIGQ, "demo", "--days", "1"], timeout=1700)
             assert seen.code == 0, seen.text()[-3000:]
             yield Demo(Context.open(load_settings()), seen)
