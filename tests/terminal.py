@@ -26,7 +26,7 @@ COLORS = {"default": None, "brown": "yellow", **NAMES}  # pyte's name -> rich's
 class Terminal:
     """What a command wrote. events: (seconds since its start, bytes). code: how it ended."""
 
-    events: list[tuple[float, bytes]] = field(default_factory=list)
+    events: list[tuple[float, bytes]] = field(default_factory=list, repr=False)
     code: int | None = None
 
     def lines(self) -> list[Text]:

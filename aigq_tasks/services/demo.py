@@ -41,7 +41,7 @@ def run_demo(days: int, full: bool, console: Console, audience: Audience) -> Set
         console.rule(f"bootstrap up to {settings.bootstrap_day}")
         airflow.unpause(BOOTSTRAP)
         day = settings.bootstrap_day.isoformat()
-        run = f"demo {day}"
+        run = f"demo-{day}"
         airflow.go_on(BOOTSTRAP, run, {"day": day, "reason": "demo"})
         airflow.wait_for_run(BOOTSTRAP, run, lambda step: audience.step(settings, step))
     console.rule(f"daily loop {first} .. {last}")
