@@ -1,4 +1,7 @@
-"""What the commands print: rows of `aigq_tasks.reports` as tables, verdicts as sentences."""
+"""What the commands print: rows of `aigq_tasks.reports` as tables, verdicts as sentences.
+
+Reports that load pandas are imported by who prints them: the others answer at once.
+"""
 
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -9,13 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from aigq_tasks.pipeline.runner import preflight
-from aigq_tasks.reports import days, hints, ledger
-from aigq_tasks.reports.verdicts import VerdictReport
+from aigq_tasks.pipeline.preflight import preflight
+from aigq_tasks.reports import days, ledger
 
 if TYPE_CHECKING:
     from aigq_tasks.pipeline.context import Context
     from aigq_tasks.releases.plan import PlannedStep
+    from aigq_tasks.reports.verdicts import VerdictReport
 
 Rows = Sequence[dict[str, str]]
 LOG_WIDTH = 100  # a task's log has no terminal to ask
@@ -36,12 +39,16 @@ def print_report(ctx: "Context", out: Path | None = None) -> None:
     rows = days.report_rows(ctx)
     Console(width=130).print(as_table(rows, title=days.title(ctx), box=None))
     if out is not None:
-        out.write_text(days.report(ctx))
+        from aigq_tasks.reports.arms import report
+
+        out.write_text(report(ctx))
         print(f"report written to {out}")
 
 
 def print_hints(ctx: "Context", user: str, day: date | None) -> None:
     """The release and the user's cached list as soon as they are read, then the ranking."""
+    from aigq_tasks.reports import hints
+
     preflight(("s3", "valkey"), ctx)
     entry = hints.serving_entry(ctx, day)
     served = day or entry.day + timedelta(days=1)
@@ -58,6 +65,8 @@ def print_hints(ctx: "Context", user: str, day: date | None) -> None:
 
 def print_lookup(ctx: "Context", triggers: list[str], day: date | None) -> None:
     """What the release's index holds for each trigger."""
+    from aigq_tasks.reports import hints
+
     preflight(("s3", "valkey"), ctx)
     entry = hints.serving_entry(ctx, day)
     rows = hints.lookup_rows(ctx, entry, triggers)
@@ -106,7 +115,7 @@ def print_plan(steps: Sequence["PlannedStep"]) -> None:
             console.print(Text(f"it would stop at {step.stage} of {step.day}: {step.why}"))
 
 
-def print_verdicts(verdicts: Sequence[VerdictReport]) -> str:
+def print_verdicts(verdicts: Sequence["VerdictReport"]) -> str:
     """Every figure with its bound, then the reasons. Returns them without the figures."""
     console = Console(width=LOG_WIDTH)
     for verdict in verdicts:

@@ -7,7 +7,8 @@ from datetime import date
 from aigq_tasks.errors import AigqError
 from aigq_tasks.pipeline.calendar import days_between
 from aigq_tasks.pipeline.context import Context
-from aigq_tasks.pipeline.runner import preflight, stale
+from aigq_tasks.pipeline.preflight import preflight
+from aigq_tasks.pipeline.runner import stale
 from aigq_tasks.releases.publish import tried
 from aigq_tasks.stages.day import after, steps_of
 

@@ -1,6 +1,7 @@
 """What people look at, as rows of text: the command line prints them, a page or an API may.
 
-    days      the table of released days, and the arms over all of them
+    days      the table of released days
+    arms      the arms over all of them, and both as one report
     ledger    the ledger and its shelf, one release, the difference of two
     hints     what a release shows a user, and what a trigger leads to
     verdicts  the verdicts of a day in words

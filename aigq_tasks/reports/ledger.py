@@ -34,30 +34,30 @@ def fact_rows(entry: Entry) -> list[dict[str, str]]:
 
 def model_rows(ctx: Context, entry: Entry) -> list[dict[str, str]]:
     """The models that a release serves, and what made each of them."""
-    made = ((kind, ctx.manifests.get(digest)) for kind, digest in sorted(entry.models.items()))
+    made = ctx.manifests.get_all(entry.models.values())
     return [
         {
             "serves": kind,
-            "made by": manifest.stage,
-            "day": str(manifest.day),
-            "revision": str(manifest.revision),
-            "manifest": manifest.digest,
+            "made by": made[digest].stage,
+            "day": str(made[digest].day),
+            "revision": str(made[digest].revision),
+            "manifest": digest,
         }
-        for kind, manifest in made
+        for kind, digest in sorted(entry.models.items())
     ]
 
 
 def stage_rows(ctx: Context, entry: Entry) -> list[dict[str, str]]:
     """What the day of a release ran, and of what each result was made."""
-    ran = ((stage, ctx.manifests.get(digest)) for stage, digest in sorted(entry.manifests.items()))
+    ran = ctx.manifests.get_all(entry.manifests.values())
     return [
         {
             "stage": stage,
-            "manifest": manifest.digest[:SHORT],
-            "inputs": ", ".join(f"{name} {of[:SHORT]}" for name, of in manifest.inputs.items()),
-            "metrics": str(len(manifest.metrics)),
+            "manifest": digest[:SHORT],
+            "inputs": ", ".join(f"{name} {of[:SHORT]}" for name, of in ran[digest].inputs.items()),
+            "metrics": str(len(ran[digest].metrics)),
         }
-        for stage, manifest in ran
+        for stage, digest in sorted(entry.manifests.items())
     ]
 
 

@@ -136,6 +136,12 @@ class Manifests:
         """The manifest with that digest; AigqError when there is none."""
         return Manifest.from_bytes(self._store.get_blob(digest))
 
+    def get_all(self, digests: Iterable[str]) -> dict[str, Manifest]:
+        """The manifests with those digests, each read once, several at a time."""
+        wanted = list(dict.fromkeys(digests))
+        with ThreadPoolExecutor(8) as pool:
+            return dict(zip(wanted, pool.map(self.get, wanted), strict=True))
+
     def read(self, key: str) -> Manifest:
         """The manifest under a key that a listing gave; AigqError when it is damaged."""
         if key not in self._known:
