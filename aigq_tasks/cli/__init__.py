@@ -31,7 +31,6 @@ stage has nothing to do exits with 99.
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help=HELP,
     rich_markup_mode="markdown",
