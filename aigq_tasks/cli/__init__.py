@@ -8,7 +8,8 @@
     printing  rows and verdicts as they are printed
 
 May import everything; each command imports what it needs when it runs, so `aigq --help` loads
-nothing heavy. Beside the settings it alone knows which sources of a log there are.
+nothing heavy, and a table of the ledger no pandas. Beside the settings it alone knows which sources
+of a log there are.
 """
 
 import os

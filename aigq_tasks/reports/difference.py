@@ -91,7 +91,10 @@ def _kind(
 
 
 def _one(kind: str, what: str, was: Any, now: Any, telling: bool = True) -> Compared:
-    return Compared(kind, what, _said(was), _said(now), was != now, telling)
+    said = _said(was), _said(now)
+    if was != now and said[0] == said[1]:  # the difference lies in what is left out
+        said = str(was), str(now)
+    return Compared(kind, what, *said, was != now, telling)
 
 
 def _said(value: Any) -> str:

@@ -114,7 +114,7 @@ class Manifests:
         for key in self._list(f"manifests/{stage}/"):  # in order: the last one is the head
             newest[key.rpartition("/")[0] + "/"] = key
         keys = {day: newest[folder] for folder, day in wanted.items() if folder in newest}
-        with ThreadPoolExecutor(8) as pool:
+        with ThreadPoolExecutor(8) as pool:  # those that are known need no thread
             list(pool.map(self.read, keys.values() - self._known.keys()))
         return {day: self.read(key) for day, key in keys.items()}
 

@@ -1,6 +1,6 @@
 """Python imports a module of this name when it starts. With this folder on PYTHONPATH, a process
-and those that it spawns note which lines of the file AIGQ_LINES_OF they run, and each leaves its
-line numbers in a file of the folder AIGQ_LINES_TO when it ends."""
+and those that it spawns note which lines of the file AIGQ_TEST_LINES_OF they run, and each leaves
+its line numbers in a file of the folder AIGQ_TEST_LINES_TO when it ends."""
 
 import atexit
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-TARGET, FOLDER = os.environ.get("AIGQ_LINES_OF"), os.environ.get("AIGQ_LINES_TO")
+TARGET, FOLDER = os.environ.get("AIGQ_TEST_LINES_OF"), os.environ.get("AIGQ_TEST_LINES_TO")
 RUN: set[int] = set()
 
 
