@@ -30,6 +30,7 @@ from aigq_tasks.recall.config import EbrConfig, Exposure, X2qConfig
 from aigq_tasks.samples.engine import EngineName
 from aigq_tasks.sources.base import Source
 from aigq_tasks.sources.market.config import MarketConfig
+from aigq_tasks.sources.market.source import MarketSource
 from aigq_tasks.teacher.config import EndpointConfig
 from ctr_model.config import TrainConfig
 
@@ -249,8 +250,6 @@ class Settings(BaseSettings):
 
     def source(self) -> Source:
         """Where the days of log come from. The replayed market is the only one so far."""
-        from aigq_tasks.sources.market.source import MarketSource  # pandas: not with the settings
-
         return MarketSource(self.market, self.seed)
 
     @classmethod

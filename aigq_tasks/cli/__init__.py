@@ -9,7 +9,8 @@
     printing  rows and verdicts as they are printed
 
 May import everything; each command imports what it needs when it runs, so `aigq --help` loads
-nothing heavy. Beside the settings it alone knows which sources of a log there are.
+nothing heavy, and a table of the ledger no pandas. Beside the settings it alone knows which sources
+of a log there are.
 """
 
 import os
@@ -32,7 +33,6 @@ stage has nothing to do exits with 99.
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help=HELP,
     rich_markup_mode="markdown",

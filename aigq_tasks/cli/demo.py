@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from aigq_tasks.evaluation.intervals import PairedDifference
-    from aigq_tasks.reports.arms import DayOfArm
+    from aigq_tasks.reports.arm_days import DayOfArm
     from aigq_tasks.settings import Settings
 
 app = typer.Typer()
@@ -94,24 +94,24 @@ def print_end(console: "Console", settings: "Settings") -> None:
 
     from aigq_tasks.cli.printing import print_report
     from aigq_tasks.pipeline.context import Context
-    from aigq_tasks.reports import arms
-    from aigq_tasks.reports.days import daily_entries, title
+    from aigq_tasks.reports import arm_days
+    from aigq_tasks.reports.days import daily, title
     from aigq_tasks.reports.hints import written_list
     from aigq_tasks.services.demo import DAILY
 
     ctx = Context.open(settings)
     user, _ = written_list(ctx, settings.bootstrap_day)
     print_report(ctx)
-    entries = daily_entries(ctx)
-    points = arms.arms_by_day(ctx, entries)
+    entries = daily(ctx)
+    points = arm_days.arms_by_day(ctx, entries)
     chart = settings.state_dir / CHART
-    chart.write_bytes(arms.chart(points, title(ctx)))
-    console.print(f"\n{arms.HEADING}, 95% interval over n users")
+    chart.write_bytes(arm_days.chart(points, title(ctx)))
+    console.print(f"\n{arm_days.HEADING}, 95% interval over n users")
     for line in chart_lines(points):
         console.print(Text(line), soft_wrap=True)
     console.print(f"drawn in {chart}\n")
     if points:
-        console.print(Text(what_it_cannot_decide(arms.worth(ctx, entries))), soft_wrap=True)
+        console.print(Text(what_it_cannot_decide(arm_days.worth(ctx, entries))), soft_wrap=True)
     console.print(
         f"\nAirflow  {settings.airflow.url}/dags/{DAILY}\n"
         f"MLflow   {settings.mlflow.url}/#/experiments\n"

@@ -68,7 +68,7 @@ def market_card(
     out: Annotated[Path, typer.Option(help="Where to write the card.")] = Path("market-card.md"),
 ) -> None:
     """Write the market card: marginals of the landed days and the baselines on them."""
-    from aigq_tasks.pipeline.runner import preflight
+    from aigq_tasks.pipeline.preflight import preflight
     from aigq_tasks.reports.baselines import baselines, hint_days, hint_logs
     from aigq_tasks.sources.market.card import card
 

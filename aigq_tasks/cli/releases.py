@@ -23,15 +23,16 @@ app.add_typer(release_app, name="release", rich_help_panel=PANEL)
 
 From = Annotated[date, typer.Option("--from", parser=parse_day, help="The first day.")]
 To = Annotated[date, typer.Option("--to", parser=parse_day, help="The last day.")]
+All = Annotated[bool, typer.Option("--all", help="Everything, not only what tells most.")]
 
 
 @app.command(rich_help_panel=PANEL)
-def plan(first: From, last: To) -> None:
-    """Tell what a backfill of some days would run, and why, before it runs."""
+def plan(first: From, last: To, whole: All = False) -> None:
+    """Tell what a backfill of some days would run, and why, before it runs: a line for each day."""
     from aigq_tasks.cli.printing import print_plan
     from aigq_tasks.releases.plan import plan as plan_days
 
-    print_plan(plan_days(open_context(), first, last))
+    print_plan(plan_days(open_context(), first, last), whole)
 
 
 @app.command(rich_help_panel=PANEL)
@@ -114,11 +115,11 @@ def show(number: Number) -> None:
 
 
 @app.command(rich_help_panel=PANEL)
-def diff(old: Number, new: Number) -> None:
-    """Tell what changed between two releases: models, settings, metrics."""
+def diff(old: Number, new: Number, whole: All = False) -> None:
+    """Tell what changed between two releases: who and why, models, settings, figures."""
     from aigq_tasks.cli.printing import print_difference
 
-    print_difference(open_context(), old, new)
+    print_difference(open_context(), old, new, whole)
 
 
 @app.command(rich_help_panel=PANEL)

@@ -9,6 +9,7 @@ its digests, and hands it over as a `Given`. So a result is a function of what i
     given     Given and Stored: what `compute` is handed
     context   Context: settings and stores, for whoever stands at the edge
     reading   stored results by a Context: for the edge, never for a stage
+    preflight whether the services answer that a command needs
     runner    run_stage, and why a stage would run
 
 May import tracking, settings, sources, teacher, storage, logs. Knows no stage.

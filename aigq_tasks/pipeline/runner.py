@@ -11,19 +11,17 @@ finds it out of date.
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import requests
-
-from aigq_tasks.errors import AigqError
 from aigq_tasks.messages import about, say
 from aigq_tasks.pipeline.context import Context
 from aigq_tasks.pipeline.given import Given
+from aigq_tasks.pipeline.preflight import preflight
 from aigq_tasks.pipeline.reads import Moment, Read, Resolved
 from aigq_tasks.pipeline.stage import CHARTS, Output, Stage
 from aigq_tasks.storage.canonical import leaves, to_json
@@ -35,8 +33,6 @@ from aigq_tasks.tracking.registry import REGISTERED_MODELS
 from aigq_tasks.tracking.runs import Tracking
 
 SCRATCH = "checkpoints"  # in the state folder
-PING_SECONDS = 3.0
-START_HINT = "start the services with 'make up'"
 
 
 @dataclass(frozen=True)
@@ -127,23 +123,6 @@ def stale(stage: Stage[Any], moment: Moment, held: Manifest | None) -> str:
     return f"changed: {', '.join(changes)}"
 
 
-def preflight(needs: tuple[str, ...], ctx: Context) -> None:
-    """Raise AigqError with one line for each needed service that does not answer."""
-    checks: Mapping[str, Callable[[Context], None]] = {
-        "s3": _ping_s3,
-        "mlflow": _ping_mlflow,
-        "valkey": _ping_valkey,
-    }
-    problems = []
-    for service in needs:
-        try:
-            checks[service](ctx)
-        except AigqError as error:
-            problems.append(str(error))
-    if problems:
-        raise AigqError("\n".join(problems))
-
-
 def _execute(stage: Stage[Any], ctx: Context, asked: Asked) -> Manifest:
     wanted = asked.manifest
     scratch = _scratch(ctx, wanted)
@@ -215,31 +194,6 @@ def _track(ctx: Context, manifest: Manifest, seconds: float | None) -> None:
         if manifest.stage in REGISTERED_MODELS and not name.startswith(CHARTS)
     }
     tracking.log(manifest, charts, seconds, model)
-
-
-def _ping_s3(ctx: Context) -> None:
-    ctx.store.ping()
-    ctx.require_own_format()
-
-
-def _ping_mlflow(ctx: Context) -> None:
-    url = ctx.settings.mlflow.url
-    try:
-        requests.get(f"{url}/health", timeout=PING_SECONDS).raise_for_status()
-    except requests.RequestException as error:
-        raise AigqError(f"MLflow does not answer at {url}: {START_HINT}") from error
-
-
-def _ping_valkey(ctx: Context) -> None:
-    import valkey
-
-    url = ctx.settings.valkey.url
-    timeouts = {"socket_connect_timeout": PING_SECONDS, "socket_timeout": PING_SECONDS}
-    try:
-        with valkey.Valkey.from_url(url, **timeouts) as client:
-            client.ping()
-    except valkey.ValkeyError as error:
-        raise AigqError(f"Valkey does not answer at {url}: {START_HINT}") from error
 
 
 def _label(manifest: Manifest) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 from aigq_tasks.errors import NothingToDo
 from aigq_tasks.messages import about, markdown
 from aigq_tasks.pipeline.context import Context
+from aigq_tasks.pipeline.preflight import preflight
 from aigq_tasks.pipeline.reading import live_entry, need, record
-from aigq_tasks.pipeline.runner import preflight
 from aigq_tasks.releases.live import publish_release
 from aigq_tasks.releases.publish import candidate
 from aigq_tasks.stages.evaluate import THINK_CHALLENGER

@@ -27,9 +27,10 @@ from aigq_tasks.pipeline.calendar import (
     stack_day,
 )
 from aigq_tasks.pipeline.context import Context
+from aigq_tasks.pipeline.preflight import preflight
 from aigq_tasks.pipeline.reading import live_entry, need
 from aigq_tasks.pipeline.reads import Result
-from aigq_tasks.pipeline.runner import preflight, run_stage
+from aigq_tasks.pipeline.runner import run_stage
 from aigq_tasks.releases.landing import land
 from aigq_tasks.releases.live import publish_release
 from aigq_tasks.stages.categories import CATEGORIES

@@ -17,8 +17,8 @@ from rich.progress import track
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.pipeline.context import Context
+from aigq_tasks.pipeline.preflight import preflight
 from aigq_tasks.pipeline.reads import LOGS, OF_RELEASE
-from aigq_tasks.pipeline.runner import preflight
 from aigq_tasks.storage.crash import crash_point
 from aigq_tasks.storage.ledger import Entry, live_on
 from aigq_tasks.storage.manifests import Manifest

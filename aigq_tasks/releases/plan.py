@@ -1,25 +1,32 @@
 """What a backfill would run, and why, before it runs."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.pipeline.calendar import days_between
 from aigq_tasks.pipeline.context import Context
-from aigq_tasks.pipeline.runner import preflight, stale
+from aigq_tasks.pipeline.preflight import preflight
+from aigq_tasks.pipeline.reads import Moment
+from aigq_tasks.pipeline.runner import stale
 from aigq_tasks.releases.publish import tried
 from aigq_tasks.stages.day import after, steps_of
+from aigq_tasks.storage.manifests import Manifest
 
 
 @dataclass(frozen=True)
 class PlannedStep:
     """A stage of a day, or its "publish". why: it would run; empty when its result is up to date.
-    blocked: it cannot run, and `why` says what is missing."""
+    follows: only because stages of the day would that it reads. release: it is the publication,
+    and `why` says what becomes of the release. blocked: it cannot run, and `why` says what is
+    missing."""
 
     day: date
     stage: str
     why: str
+    follows: bool = False
+    release: bool = False
     blocked: bool = False
 
 
@@ -30,7 +37,7 @@ def plan(ctx: Context, first: date, last: date) -> list[PlannedStep]:
     if first > last:
         raise AigqError(f"--from {first} lies after --to {last}")
     preflight(("s3",), ctx)
-    return list(_planned(ctx, first, last))
+    return list(_planned(replace(ctx, manifests=ctx.manifests.frozen()), first, last))
 
 
 def _planned(ctx: Context, first: date, last: date) -> Iterator[PlannedStep]:
@@ -42,7 +49,7 @@ def _planned(ctx: Context, first: date, last: date) -> Iterator[PlannedStep]:
             return
         runs = any(step.why for step in steps)
         why = _where_to(ctx, day) if runs or not _is_released(ctx, day) else ""
-        yield PlannedStep(day, "publish", why)
+        yield PlannedStep(day, "publish", why, release=True)
         remade = f"it starts from the release of {day}, which changes" if why else ""
 
 
@@ -54,15 +61,20 @@ def _of_day(ctx: Context, day: date, remade: str) -> Iterator[PlannedStep]:
     for step in steps_of(ctx.settings, day):
         try:
             read = after(step, moment)
-            why = remade or _waits_for([name for name in read if name in runs], made_of)
-            why = why or stale(step.stage, moment, ctx.manifests.head(step.name, day))
+            follows = "" if remade else _waits_for([n for n in read if n in runs], made_of)
+            why = remade or follows or stale(step.stage, moment, _held(moment, step.name))
         except AigqError as error:
             yield PlannedStep(day, step.name, str(error), blocked=True)
             return
         made_of[step.name] = set(read).union(*(made_of[name] for name in read))
         if why:
             runs.append(step.name)
-        yield PlannedStep(day, step.name, why)
+        yield PlannedStep(day, step.name, why, follows=bool(follows))
+
+
+def _held(moment: Moment, stage: str) -> Manifest | None:
+    """The newest result of a stage of the day."""
+    return moment.heads(stage, [moment.day]).get(moment.day)
 
 
 def _waits_for(before: Sequence[str], made_of: Mapping[str, set[str]]) -> str:

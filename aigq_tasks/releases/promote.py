@@ -14,9 +14,10 @@ from typing import Any
 from aigq_tasks.errors import AigqError, NothingToDo
 from aigq_tasks.messages import about, say
 from aigq_tasks.pipeline.context import Context
+from aigq_tasks.pipeline.preflight import preflight
 from aigq_tasks.pipeline.reading import record
 from aigq_tasks.pipeline.reads import Release
-from aigq_tasks.pipeline.runner import preflight, run_stage
+from aigq_tasks.pipeline.runner import run_stage
 from aigq_tasks.pipeline.stage import Stage
 from aigq_tasks.releases.aliases import (
     UnknownVersion,

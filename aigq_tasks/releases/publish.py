@@ -6,8 +6,9 @@ from datetime import date
 from aigq_tasks.errors import AigqError
 from aigq_tasks.messages import about
 from aigq_tasks.pipeline.context import Context
+from aigq_tasks.pipeline.preflight import preflight
 from aigq_tasks.pipeline.reading import live_entry, need, record
-from aigq_tasks.pipeline.runner import preflight, stale
+from aigq_tasks.pipeline.runner import stale
 from aigq_tasks.releases.live import publish_release
 from aigq_tasks.stages.day import served_by, steps_of
 from aigq_tasks.storage.ledger import Entry

@@ -5,7 +5,7 @@ from dataclasses import replace
 from aigq_tasks.errors import AigqError
 from aigq_tasks.messages import say
 from aigq_tasks.pipeline.context import Context
-from aigq_tasks.pipeline.runner import preflight
+from aigq_tasks.pipeline.preflight import preflight
 from aigq_tasks.releases.aliases import follow_ledger
 from aigq_tasks.releases.live import go_live, settle
 from aigq_tasks.storage.ledger import Entry

@@ -1,7 +1,10 @@
 """What people look at, as rows of text: the command line prints them, a page or an API may.
 
-    days      the table of released days, and the arms over all of them
-    ledger    the ledger and its shelf, one release, the difference of two
+    days      the table of released days
+    arms      the arms over all of them, and both as one report
+    ledger    the ledger and its shelf, one release
+    difference  what differs between two releases
+    plan      what a backfill would run, by day or by stage
     hints     what a release shows a user, and what a trigger leads to
     verdicts  the verdicts of a day in words
     baselines the days before the loop: their log, and how far the classic sources get

@@ -1,75 +1,70 @@
-"""The arms day by day, as the demo shows them: who hits what shoppers asked for, how surely."""
+"""The arms over all released days, and the report that holds them beside the table of days."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
+import numpy as np
 import pandas as pd
 
-from aigq_tasks.evaluation.charts import lines_over_days
-from aigq_tasks.evaluation.intervals import (
-    Interval,
-    PairedDifference,
-    bootstrap_mean_ci,
-    paired_bootstrap,
-)
+from aigq_tasks.evaluation.intervals import bootstrap_mean_ci, paired_bootstrap
+from aigq_tasks.messages import markdown
 from aigq_tasks.pipeline.context import Context
 from aigq_tasks.pipeline.reading import table
-from aigq_tasks.storage.ledger import Entry
+from aigq_tasks.reports.days import daily, report_rows, title
 
-METRIC, HEADING = "query_hr_30", "Query HR@30"
-# The policy that served, the one that never saw a reward, and two rules.
-ARMS = {
-    "champion": "champion",
-    "sft": "IL-SFT",
-    "own_history": "own history",
-    "popularity": "popularity",
-}
-
-
-class DayOfArm(NamedTuple):
-    """day: ISO. arm: as people are told it."""
-
-    day: str
-    arm: str
-    interval: Interval
+# What the arms are compared by, over all released days.
+POOLED = (
+    "query_hr_10",
+    "query_hr_30",
+    "query_hr_30/new",
+    "query_hr_30/repeat",
+    "query_hr_30/cold",
+    "cate_hr_30",
+    "sem_sim",
+    "unique_cates",
+    "true_click",
+)
 
 
-def arms_by_day(ctx: Context, entries: Sequence[Entry]) -> list[DayOfArm]:
-    """METRIC of each of the ARMS on each released day: mean and 95% interval over users."""
-    return [
-        DayOfArm(
-            entry.day.isoformat(),
-            heading,
-            bootstrap_mean_ci(of_arm[METRIC], of_arm["user_id"].tolist(), seed=ctx.settings.seed),
-        )
-        for entry in entries
-        for scores in [_scores(ctx, entry)]
-        for arm, heading in ARMS.items()
-        if len(of_arm := scores[scores["arm"] == arm])
-    ]
-
-
-def chart(points: Sequence[DayOfArm], title: str) -> bytes:
-    """The same as a PNG: one line per arm."""
-    lines: dict[str, dict[str, Interval]] = {}
-    for point in points:
-        lines.setdefault(point.arm, {})[point.day] = point.interval
-    return lines_over_days(lines, title=title, ylabel=HEADING)
-
-
-def worth(ctx: Context, entries: Sequence[Entry]) -> PairedDifference:
-    """METRIC of the champion minus that of IL-SFT over all the days, paired by user and day."""
+def pooled_rows(ctx: Context) -> list[dict[str, str]]:
+    """One row per arm over all released days: mean [95% interval] of the POOLED metrics, and the
+    paired difference of IL-SFT's Query HR@30 to the arm; both by bootstrap over users, all days
+    of a user together."""
     scores = pd.concat(
-        [_scores(ctx, entry).assign(day=entry.day.isoformat()) for entry in entries]
-    ).sort_values(["day", "user_id"])
-    champion, sft = (scores[scores["arm"] == arm] for arm in ("champion", "sft"))
-    return paired_bootstrap(
-        champion[METRIC].to_numpy(float),
-        sft[METRIC].to_numpy(float),
-        champion["user_id"].tolist(),
-        seed=ctx.settings.seed,
+        [
+            table(ctx, ctx.manifests.get(entry.manifests["evaluate"]), "scores").assign(
+                day=entry.day.isoformat()
+            )
+            for entry in daily(ctx)
+        ]
+    ).sort_values(["arm", "day", "user_id"])
+    sft = scores[scores["arm"] == "sft"].set_index(["day", "user_id"])["query_hr_30"]
+    rows = []
+    for arm, of_arm in scores.groupby("arm"):
+        row = {"arm": str(arm), "user-days": str(len(of_arm))}
+        for metric in POOLED:
+            row[metric] = _interval(of_arm[of_arm[metric].notna()], metric, ctx.settings.seed)
+        difference = paired_bootstrap(
+            # An arm may lack days: AIGQ-Think's challenger is not trained on every one.
+            sft.loc[pd.MultiIndex.from_frame(of_arm[["day", "user_id"]])].to_numpy(np.float64),
+            of_arm["query_hr_30"].to_numpy(np.float64),
+            of_arm["user_id"].tolist(),
+            seed=ctx.settings.seed,
+        )
+        row["IL-SFT minus arm, HR@30"] = str(difference)
+        rows.append(row)
+    return rows
+
+
+def report(ctx: Context) -> str:
+    """Both tables as Markdown."""
+    return (
+        f"# Report\n\n{title(ctx)}. `true click` is the click probability of the first ten queries "
+        "as the source itself knows it; no model sees it.\n\n"
+        f"{markdown(report_rows(ctx))}\n## All days together, mean [95% interval over users]\n\n"
+        f"{markdown(pooled_rows(ctx))}"
     )
 
 
-def _scores(ctx: Context, entry: Entry) -> pd.DataFrame:
-    return table(ctx, ctx.manifests.get(entry.manifests["evaluate"]), "scores")
+def _interval(rows: pd.DataFrame, metric: str, seed: int) -> str:
+    if rows.empty:
+        return "-"
+    values = rows[metric].to_numpy(np.float64)
+    return str(bootstrap_mean_ci(values, rows["user_id"].tolist(), seed=seed))

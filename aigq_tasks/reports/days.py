@@ -1,14 +1,11 @@
-"""The table of released days, and the arms over all of them."""
+"""The table of released days."""
 
-import numpy as np
-import pandas as pd
+from collections.abc import Mapping
 
 from aigq_tasks.errors import AigqError
-from aigq_tasks.evaluation.intervals import bootstrap_mean_ci, paired_bootstrap
-from aigq_tasks.messages import markdown
 from aigq_tasks.pipeline.context import Context
-from aigq_tasks.pipeline.reading import table
 from aigq_tasks.storage.ledger import Entry
+from aigq_tasks.storage.manifests import Manifest
 
 DAILY = ("accepted", "rejected")  # verdicts of the daily loop's entries
 # column title -> (stage, metric)
@@ -23,57 +20,18 @@ COLUMNS = {
     "true click": ("evaluate", "challenger/true_click"),
     "true click SFT": ("evaluate", "sft/true_click"),
 }
-# What the arms are compared by, over all released days.
-POOLED = (
-    "query_hr_10",
-    "query_hr_30",
-    "query_hr_30/new",
-    "query_hr_30/repeat",
-    "query_hr_30/cold",
-    "cate_hr_30",
-    "sem_sim",
-    "unique_cates",
-    "true_click",
-)
 
 
 def report_rows(ctx: Context) -> list[dict[str, str]]:
     """One row per released day of the daily loop, in ledger order: the COLUMNS, verdict and
     release number. AigqError before the first."""
-    rows = [_row(ctx, entry) for entry in daily_entries(ctx)]
-    if not rows:
+    entries = daily(ctx)
+    if not entries:
         raise AigqError("no day is released yet: run 'aigq demo'")
-    return rows
-
-
-def pooled_rows(ctx: Context) -> list[dict[str, str]]:
-    """One row per arm over all released days: mean [95% interval] of the POOLED metrics, and the
-    paired difference of IL-SFT's Query HR@30 to the arm; both by bootstrap over users, all days
-    of a user together."""
-    scores = pd.concat(
-        [
-            table(ctx, ctx.manifests.get(entry.manifests["evaluate"]), "scores").assign(
-                day=entry.day.isoformat()
-            )
-            for entry in daily_entries(ctx)
-        ]
-    ).sort_values(["arm", "day", "user_id"])
-    sft = scores[scores["arm"] == "sft"].set_index(["day", "user_id"])["query_hr_30"]
-    rows = []
-    for arm, of_arm in scores.groupby("arm"):
-        row = {"arm": str(arm), "user-days": str(len(of_arm))}
-        for metric in POOLED:
-            row[metric] = _interval(of_arm[of_arm[metric].notna()], metric, ctx.settings.seed)
-        difference = paired_bootstrap(
-            # An arm may lack days: AIGQ-Think's challenger is not trained on every one.
-            sft.loc[pd.MultiIndex.from_frame(of_arm[["day", "user_id"]])].to_numpy(np.float64),
-            of_arm["query_hr_30"].to_numpy(np.float64),
-            of_arm["user_id"].tolist(),
-            seed=ctx.settings.seed,
-        )
-        row["IL-SFT minus arm, HR@30"] = str(difference)
-        rows.append(row)
-    return rows
+    stages = {stage for stage, _ in COLUMNS.values()}
+    found = ctx.manifests.get_all(entry.manifests[stage] for entry in entries for stage in stages)
+    made = ({stage: found[entry.manifests[stage]] for stage in stages} for entry in entries)
+    return [_row(entry, of_day) for entry, of_day in zip(entries, made, strict=True)]
 
 
 def title(ctx: Context) -> str:
@@ -81,31 +39,14 @@ def title(ctx: Context) -> str:
     return f"{ctx.source.label}: held-out users of each day"
 
 
-def report(ctx: Context) -> str:
-    """Both tables as Markdown."""
-    return (
-        f"# Report\n\n{title(ctx)}. `true click` is the click probability of the first ten queries "
-        "as the source itself knows it; no model sees it.\n\n"
-        f"{markdown(report_rows(ctx))}\n## All days together, mean [95% interval over users]\n\n"
-        f"{markdown(pooled_rows(ctx))}"
-    )
-
-
-def daily_entries(ctx: Context) -> list[Entry]:
+def daily(ctx: Context) -> list[Entry]:
     """The releases of the daily loop, in ledger order."""
     return [entry for entry in ctx.ledger.entries() if entry.verdict in DAILY]
 
 
-def _row(ctx: Context, entry: Entry) -> dict[str, str]:
+def _row(entry: Entry, made: Mapping[str, Manifest]) -> dict[str, str]:
     row = {"day": entry.day.isoformat()}
     for heading, (stage, metric) in COLUMNS.items():
-        value = ctx.manifests.get(entry.manifests[stage]).metrics.get(metric)
+        value = made[stage].metrics.get(metric)
         row[heading] = "-" if value is None else f"{float(value):.4f}"
     return row | {"verdict": entry.verdict, "release": str(entry.number)}
-
-
-def _interval(rows: pd.DataFrame, metric: str, seed: int) -> str:
-    if rows.empty:
-        return "-"
-    values = rows[metric].to_numpy(np.float64)
-    return str(bootstrap_mean_ci(values, rows["user_id"].tolist(), seed=seed))

@@ -18,9 +18,10 @@ from aigq_tasks.evaluation.intervals import bootstrap_mean_ci, paired_bootstrap
 from aigq_tasks.messages import markdown
 from aigq_tasks.pipeline.calendar import bootstrap_days, days_between, sessions
 from aigq_tasks.pipeline.context import Context
+from aigq_tasks.pipeline.preflight import preflight
 from aigq_tasks.pipeline.reading import table
 from aigq_tasks.pipeline.reads import Result, Results
-from aigq_tasks.pipeline.runner import given_for, preflight, run_stage
+from aigq_tasks.pipeline.runner import given_for, run_stage
 from aigq_tasks.pipeline.stage import Stage
 from aigq_tasks.research.judging import (
     ArmSettings,

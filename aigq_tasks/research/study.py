@@ -22,9 +22,10 @@ from aigq_tasks.evaluation.intervals import bootstrap_mean_ci, paired_bootstrap
 from aigq_tasks.messages import markdown
 from aigq_tasks.pipeline.calendar import days_between, eve
 from aigq_tasks.pipeline.context import Context
+from aigq_tasks.pipeline.preflight import preflight
 from aigq_tasks.pipeline.reading import need, table
 from aigq_tasks.pipeline.reads import Moment, Result
-from aigq_tasks.pipeline.runner import preflight, run_stage
+from aigq_tasks.pipeline.runner import run_stage
 from aigq_tasks.pipeline.stage import Stage
 from aigq_tasks.policy.config import GrpoConfig
 from aigq_tasks.research.judging import (

@@ -4,15 +4,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
-
 from aigq_tasks.errors import AigqError
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
+    import pandas as pd
 
 EngineName = Literal["duckdb", "spark"]
-Execute = Callable[["ir.Table"], pd.DataFrame]
+Execute = Callable[["ir.Table"], "pd.DataFrame"]
 
 
 @contextmanager
@@ -27,7 +26,7 @@ def engine(name: EngineName) -> Iterator[Execute]:
         connection.disconnect()
 
 
-def _in_microseconds(frame: pd.DataFrame) -> pd.DataFrame:
+def _in_microseconds(frame: "pd.DataFrame") -> "pd.DataFrame":
     """Times as the log has them; Spark hands them back in nanoseconds."""
     times = frame.select_dtypes("datetime")
     return frame.astype(dict.fromkeys(times.columns, "datetime64[us]"))

@@ -1,10 +1,14 @@
 """One probe per server: a real request, and in plain words what is missing while it fails."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
 import requests
 
 from aigq_tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 SECONDS = 3.0
 HEALTH_KEY = "health"
@@ -17,11 +21,11 @@ def s3(settings: Settings, secrets: dict[str, str]) -> str | None:
     A read is asked for, not only an answer: after a crash SeaweedFS lists buckets some seconds
     before it finds its volumes again.
     """
-    import boto3
+    import botocore.session
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
-    client = boto3.client(
+    made = botocore.session.get_session().create_client(
         "s3",
         endpoint_url=settings.s3.url,
         aws_access_key_id=secrets["AIGQ_S3__ACCESS_KEY"],
@@ -34,6 +38,7 @@ def s3(settings: Settings, secrets: dict[str, str]) -> str | None:
             proxies={},
         ),
     )
+    client = cast("S3Client", made)
     bucket = settings.s3.bucket
     try:
         try:

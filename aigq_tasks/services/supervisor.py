@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -106,13 +107,19 @@ def down(settings: Settings) -> int:
 
 
 def status(settings: Settings) -> list[ServiceStatus]:
-    """One row for each service, asked now."""
+    """One row for each service, all asked now and at once."""
     running = supervised(settings.state_dir)
     secrets = ensure_secrets(settings.state_dir) if running else {}
+    services = _chosen(settings, None)
+
+    def ask(service: Service) -> str | None:
+        return PROBES[service.name](settings, secrets) if service.name in running else ""
+
+    with ThreadPoolExecutor(len(services)) as pool:
+        problems = list(pool.map(ask, services))
     rows = []
-    for service in _chosen(settings, None):
+    for service, problem in zip(services, problems, strict=True):
         processes = running.get(service.name, [])
-        problem = PROBES[service.name](settings, secrets) if processes else ""
         state = "down" if not processes else "not healthy" if problem else "healthy"
         rows.append(
             ServiceStatus(

@@ -8,14 +8,15 @@ release that is live would have. A source of a log that happened already needs n
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
 
 # (users, queries), n each -> float64 (n,): a probability for each pair.
-Scorer = Callable[[Sequence[str], Sequence[str]], NDArray[np.float64]]
+Scorer = Callable[[Sequence[str], Sequence[str]], "NDArray[np.float64]"]
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,13 @@ class Served:
     row per exposure in the same order: request_id, position (int64) and what the click model saw.
     """
 
-    exposures: pd.DataFrame
-    rankings: pd.DataFrame
-    features: pd.DataFrame
+    exposures: "pd.DataFrame"
+    rankings: "pd.DataFrame"
+    features: "pd.DataFrame"
 
 
 # Requests of a day (request_id, user_id, time; other columns are ignored) -> what they were shown.
-Serve = Callable[[pd.DataFrame], Served]
+Serve = Callable[["pd.DataFrame"], Served]
 
 
 class Source(Protocol):
@@ -52,7 +53,7 @@ class Source(Protocol):
         """SHA-256 (hex) of all that `land` would read for the day: it may grow as events arrive."""
         ...
 
-    def land(self, day: date, serve: Serve | None) -> dict[str, pd.DataFrame]:
+    def land(self, day: date, serve: Serve | None) -> "dict[str, pd.DataFrame]":
         """The tables of the day, of the log contract (`logs.schema`). serve: None on a day that no
         release serves; then there are no hints.
 

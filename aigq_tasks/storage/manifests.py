@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
+from functools import cache
 from typing import Any
 
 from aigq_tasks.errors import AigqError
@@ -96,21 +97,30 @@ class Manifests:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
+        self._list = store.list
         self._known: dict[str, Manifest] = {}  # manifests never change: each is read once
+
+    def frozen(self) -> "Manifests":
+        """The manifests as they are when first asked about: each listing is made once. For who
+        asks much and writes nothing."""
+        view = Manifests(self._store)
+        view._list = cache(self._store.list)
+        return view
 
     def heads(self, stage: str, days: Iterable[date]) -> dict[date, Manifest]:
         """The highest revision of each of the days that the stage has run for; one listing."""
         wanted = {_folder(stage, day): day for day in days}
         newest: dict[str, str] = {}
-        for key in self._store.list(f"manifests/{stage}/"):  # in order: the last one is the head
+        for key in self._list(f"manifests/{stage}/"):  # in order: the last one is the head
             newest[key.rpartition("/")[0] + "/"] = key
         keys = {day: newest[folder] for folder, day in wanted.items() if folder in newest}
-        with ThreadPoolExecutor(8) as pool:
-            return dict(zip(keys, pool.map(self.read, keys.values()), strict=True))
+        with ThreadPoolExecutor(8) as pool:  # those that are known need no thread
+            list(pool.map(self.read, keys.values() - self._known.keys()))
+        return {day: self.read(key) for day, key in keys.items()}
 
     def head(self, stage: str, day: date) -> Manifest | None:
         """The highest revision of a stage's day; None when the stage has not run."""
-        keys = self._store.list(_folder(stage, day))
+        keys = self._list(_folder(stage, day))
         return self.read(keys[-1]) if keys else None
 
     def create(self, manifest: Manifest) -> Manifest:
@@ -134,7 +144,15 @@ class Manifests:
 
     def get(self, digest: str) -> Manifest:
         """The manifest with that digest; AigqError when there is none."""
-        return Manifest.from_bytes(self._store.get_blob(digest))
+        if digest not in self._known:
+            self._known[digest] = Manifest.from_bytes(self._store.get_blob(digest))
+        return self._known[digest]
+
+    def get_all(self, digests: Iterable[str]) -> dict[str, Manifest]:
+        """The manifests with those digests, each read once, several at a time."""
+        wanted = list(dict.fromkeys(digests))
+        with ThreadPoolExecutor(8) as pool:
+            return dict(zip(wanted, pool.map(self.get, wanted), strict=True))
 
     def read(self, key: str) -> Manifest:
         """The manifest under a key that a listing gave; AigqError when it is damaged."""

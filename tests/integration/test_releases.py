@@ -16,7 +16,8 @@ from aigq_tasks.releases import live
 from aigq_tasks.releases.gc import collect
 from aigq_tasks.releases.live import go_live, publish_release
 from aigq_tasks.releases.rollback import rollback
-from aigq_tasks.reports.ledger import differences, fact_rows, ledger_rows, model_rows
+from aigq_tasks.reports.difference import compared
+from aigq_tasks.reports.ledger import fact_rows, ledger_rows, model_rows
 from aigq_tasks.serving.indexes import connect, get_u2q, lookup_x2q, version_of
 from aigq_tasks.storage.ledger import Entry, LedgerConflict
 from aigq_tasks.storage.manifests import Blob, Manifest
@@ -194,11 +195,12 @@ def test_a_rollback_loses_against_a_later_day(
 
 def test_what_a_person_reads(ctx: Context, publish: Callable[..., Entry]) -> None:
     first, second = publish(1), publish(2)
-    changed = {what: (was, now) for what, was, now in differences(ctx, first, second)}
+    found = compared(ctx, first, second)
+    changed = {one.what: (one.was, one.now) for one in found if one.differs}
     assert changed["day"] == ("2017-11-06", "2017-11-07")
     assert changed["ctr auc"] == ("0.1", "0.2")
-    assert changed["model direct"] == (first.models["direct"][:8], second.models["direct"][:8])
-    assert not {"code", "config", "ctr setting seed", "verdict"} & set(changed)
+    assert changed["direct"] == (first.models["direct"][:8], second.models["direct"][:8])
+    assert not {"code", "config", "ctr seed", "verdict"} & set(changed)
     listed = ledger_rows(ctx)
     assert [row["day"] for row in listed] == ["2017-11-07", "2017-11-06"]  # the newest first
     assert {row["why"] for row in listed} == {"daily run"}

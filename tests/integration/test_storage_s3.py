@@ -210,6 +210,29 @@ def test_manifest_revisions(store: ObjectStore) -> None:
     assert manifests.heads("gate", days) == {}
 
 
+def test_many_manifests_are_read_by_their_digests(store: ObjectStore) -> None:
+    made = [Manifests(store).create(Manifest(stage=name, day=DAY)) for name in ("ctr", "gate")]
+    digests = [manifest.digest for manifest in made]
+    reader = Manifests(store)
+    assert reader.get_all([*digests, digests[0]]) == dict(zip(digests, made, strict=True))
+    store.delete(blob_key(digests[0]))
+    assert reader.get(digests[0]) == made[0]  # it was checked once
+    with pytest.raises(AigqError, match=f"object {digests[0]} is not in bucket"):
+        Manifests(store).get_all(digests)
+
+
+def test_a_frozen_view_sees_what_there_was_when_it_was_first_asked(store: ObjectStore) -> None:
+    manifests = Manifests(store)
+    first = manifests.create(Manifest(stage="ctr", day=DAY))
+    view = manifests.frozen()
+    assert view.heads("ctr", [DAY]) == {DAY: first}
+    assert view.head("ctr", DAY) == first
+    second = manifests.create(Manifest(stage="ctr", day=DAY, version="2"))
+    assert view.heads("ctr", [DAY]) == {DAY: first}
+    assert view.head("ctr", DAY) == first
+    assert manifests.head("ctr", DAY) == manifests.frozen().head("ctr", DAY) == second
+
+
 def create(store: ObjectStore, manifest: Manifest) -> Manifest:
     return Manifests(store).create(manifest)
 

@@ -13,9 +13,10 @@ from servers import free_ports
 from aigq_tasks.errors import AigqError
 from aigq_tasks.pipeline.context import Context
 from aigq_tasks.pipeline.given import Given
+from aigq_tasks.pipeline.preflight import preflight
 from aigq_tasks.pipeline.reading import need, stored
 from aigq_tasks.pipeline.reads import Result
-from aigq_tasks.pipeline.runner import given_for, preflight, run_stage
+from aigq_tasks.pipeline.runner import given_for, run_stage
 from aigq_tasks.pipeline.stage import Output, Slice, Stage
 from aigq_tasks.settings import MlflowSettings, ValkeySettings
 from aigq_tasks.storage.ledger import Entry

@@ -6,7 +6,7 @@ import pytest
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.pipeline.context import Context
-from aigq_tasks.pipeline.runner import preflight
+from aigq_tasks.pipeline.preflight import preflight
 from aigq_tasks.releases.rollback import rollback
 from aigq_tasks.storage.ledger import Entry
 from aigq_tasks.storage.manifests import Manifest

@@ -40,6 +40,11 @@ def test_a_range_that_was_never_run_and_one_with_a_hole_before_it(started: Conte
     assert found[FIRST, "ctr"] == "logs would run"
     assert found[FIRST, "publish"] == "goes live"
     assert found[SECOND, "logs"] == f"it starts from the release of {FIRST}, which changes"
+    steps = {(step.day, step.stage): step for step in plan(started, FIRST, SECOND)}
+    of_their_own = {key for key, step in steps.items() if not step.follows and not step.release}
+    assert of_their_own == {(FIRST, "logs"), *(key for key in steps if key[0] == SECOND)} - {
+        (SECOND, "publish")
+    }
     [stopped] = plan(started, SECOND, THIRD)
     assert (stopped.day, stopped.stage, stopped.blocked) == (SECOND, "logs", True)
     assert stopped.why.startswith(f"logs of {FIRST} is missing")

