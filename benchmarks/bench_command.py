@@ -3,9 +3,9 @@ services that it asks.
 
     python benchmarks/bench_command.py [--runs 3] [--commands help releases status report]
 
-Runs the installed `aigq` against the state that the settings name (`aigq.toml`, AIGQ_...), whose
-services must be up for all but `help`. Nothing is changed. On a machine that does other things the
-figures say little: the load is printed with them.
+Runs the installed `aigq` against the state that the settings name (`aigq.toml`, AIGQ_...), and
+changes nothing in it. A command that fails, for no service is up, has no figure. On a machine that
+does other things the figures say little: the load is printed with them.
 """
 
 import argparse
@@ -24,12 +24,20 @@ COMMANDS = {
 }
 
 
-def seconds(arguments: tuple[str, ...]) -> float:
-    """Of one run; CalledProcessError, after what the command complains of, when it fails."""
+def seconds(arguments: tuple[str, ...]) -> float | None:
+    """Of one run; None when it fails, and the command has said why."""
     command = Path(sys.executable).with_name("aigq")
     clock = time.perf_counter()
-    subprocess.run([command, *arguments], stdout=subprocess.DEVNULL, check=True)
-    return time.perf_counter() - clock
+    code = subprocess.run([command, *arguments], stdout=subprocess.DEVNULL, check=False).returncode
+    return None if code else time.perf_counter() - clock
+
+
+def figures(taken: list[float]) -> str:
+    """Median and range in words."""
+    if not taken:
+        return "no figure, for it fails"
+    low, high = min(taken), max(taken)
+    return f"median {median(taken):.2f} s, {low:.2f} to {high:.2f} s, {len(taken)} runs"
 
 
 def main() -> None:
@@ -40,10 +48,7 @@ def main() -> None:
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores before the first run")
     for name in options.commands:
         taken = [seconds(COMMANDS[name]) for _ in range(options.runs)]
-        print(
-            f"{name}: median {median(taken):.2f} s, {min(taken):.2f} to {max(taken):.2f} s, "
-            f"{options.runs} runs"
-        )
+        print(f"{name}: {figures([one for one in taken if one is not None])}")
 
 
 if __name__ == "__main__":
