@@ -75,7 +75,9 @@ def stage_table() -> str:
         f"# Stages and what they are told\n\n{HEAD}"
         "`release X`: the model of kind X of the release that the day starts from. `logs: W`: "
         "tables of the log of a window of days. `truth`: what the source knows of the days, for "
-        "reports and training logs. The first rows are of the bootstrap.\n\n" + markdown(rows)
+        "reports and training logs. `base model`: the files that a training begins with. "
+        "`teacher`: the language model that is asked. The first rows are of the bootstrap.\n\n"
+        + markdown(rows)
     )
 
 

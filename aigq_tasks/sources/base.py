@@ -44,6 +44,12 @@ class Source(Protocol):
         """What MLflow's tag "data" and the reports call it, so that nobody takes it for another."""
         ...
 
+    @property
+    def truth_ahead(self) -> int:
+        """How many days after a request the visit that it belongs to may begin: so far ahead lies
+        the truth of what is asked on a day. 0 where it is the same day, or nobody knows."""
+        ...
+
     def days(self) -> tuple[date, date | None]:
         """The first and the last day that it can land; None: it goes on."""
         ...

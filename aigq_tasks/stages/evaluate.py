@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from aigq_tasks.settings import Settings
 
 THINK_CHALLENGER = "think challenger"  # the arm; the one that serves is "think"
+# Of the stack that served the day; the challenger's lists take the place of its u2q.
+RANKED = tuple(kind for kind in STACK_KINDS if kind != "u2q")
 Written = tuple[dict[str, Lists], dict[str, dict[str, bool]]]  # lists, and which are well-formed
 
 
@@ -203,7 +205,7 @@ def reweighted_hints(
     searched = set(log["searches"]["user_id"]) & set(case.truth)
     shown = log["hint_impressions"]
     shown = shown[shown["user_id"].isin(searched)]
-    models = {kind: given.release(kind) for kind in STACK_KINDS if given.released(kind)}
+    models = {kind: given.release(kind) for kind in RANKED}
     stack = release_stack(
         models, given.logs("before"), case.day, settings.per_source, settings.own_brand
     )
@@ -303,9 +305,6 @@ EVALUATE = Stage(
         Result("think-policy", when=renews_think),
         Result("ctr"),
         Result("rivals"),
-        Release("recall"),
-        Release("ctr"),
-        Release("x2q", optional=True),
         *JUDGED,
     ),
     settings=lambda settings: EvaluateSettings(
@@ -314,4 +313,4 @@ EVALUATE = Stage(
         exposure=settings.exposure,
     ),
     compute=compute,
-)
+).reading(*map(Release, RANKED))

@@ -8,8 +8,9 @@ import pandas as pd
 from aigq_tasks.context.tokens import think_tokens
 from aigq_tasks.pipeline.calendar import sessions, think_sessions
 from aigq_tasks.pipeline.given import Given
-from aigq_tasks.pipeline.reads import Results
+from aigq_tasks.pipeline.reads import Outside, Results
 from aigq_tasks.pipeline.stage import Output, Slice, Stage
+from aigq_tasks.policy.backbone import backbone_digest
 from aigq_tasks.policy.config import SftConfig
 from aigq_tasks.stages.update import policy_samples
 
@@ -63,10 +64,12 @@ def trained(rows: pd.DataFrame, settings: SftSettings) -> Output:
     return Output(files=files, records={"history.json": history}, metrics=metrics)
 
 
+BASE_MODEL = Outside("base model", lambda own: backbone_digest(own.policy.backbone))
+
 SFT = Stage(
     name="sft",
     needs=("s3", "mlflow"),
-    reads=(Results("samples", "sessions", sessions),),
+    reads=(Results("samples", "sessions", sessions), BASE_MODEL),
     settings=lambda settings: SftSettings(
         backbone=settings.policy.backbone,
         seed=settings.policy.seed,
@@ -81,7 +84,7 @@ SFT = Stage(
 THINK_SFT = Stage(
     name="think-sft",
     needs=("s3", "mlflow"),
-    reads=(Results("think-samples", "sessions", think_sessions),),
+    reads=(Results("think-samples", "sessions", think_sessions), BASE_MODEL),
     settings=lambda settings: SftSettings(
         backbone=settings.policy.backbone,
         seed=settings.policy.seed,

@@ -1,7 +1,7 @@
 """Stage `gate`: may the challengers and the day's click model go live?"""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from typing import Any
@@ -18,6 +18,8 @@ from aigq_tasks.pipeline.given import Given
 from aigq_tasks.pipeline.reads import Result
 from aigq_tasks.pipeline.stage import Output, Slice, Stage
 from aigq_tasks.stages.evaluate import THINK_CHALLENGER
+
+ALWAYS_NEW = ("recall", "u2q", "x2q", "item-texts")  # kinds that need no verdict
 
 
 class GateSettings(Slice):
@@ -62,6 +64,20 @@ def compute(given: Given, settings: GateSettings, day: date) -> Output:
     if "think_" in verdicts:
         written["think"] = _record(verdicts["think_"])
     return Output(records={"verdict.json": written}, metrics=metrics, tags=tags)
+
+
+def served_by(verdict: Mapping[str, Any]) -> dict[str, str]:
+    """Kind of model -> the stage whose result of the day serves as it, for a verdict; all else
+    stays what it was in the release that the day started from. A rejected challenger of either
+    variant leaves the parent's policy in place, an insane click model the parent's."""
+    made = {kind: kind for kind in ALWAYS_NEW}
+    if verdict["accepted"]:
+        made["direct"] = "policy"
+    if verdict.get("think", {}).get("accepted"):
+        made["think"] = "think-policy"
+    if not verdict["ctr_faults"]:
+        made["ctr"] = "ctr"
+    return made
 
 
 def _decide(

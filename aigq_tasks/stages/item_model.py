@@ -16,8 +16,9 @@ from aigq_tasks.context.queries import normalize
 from aigq_tasks.errors import AigqError
 from aigq_tasks.pipeline.calendar import history
 from aigq_tasks.pipeline.given import Given
-from aigq_tasks.pipeline.reads import Logs
+from aigq_tasks.pipeline.reads import Logs, Outside
 from aigq_tasks.pipeline.stage import Output, Slice, Stage
+from aigq_tasks.policy.backbone import backbone_digest
 from aigq_tasks.policy.config import PolicySample, SftConfig
 
 BATCH = 256  # prompts and texts are short
@@ -125,7 +126,10 @@ def write_texts(
 ITEM_MODEL = Stage(
     name="item-model",
     needs=("s3", "mlflow"),
-    reads=(Logs("history", ("items", "searches", "search_clicks"), history),),
+    reads=(
+        Logs("history", ("items", "searches", "search_clicks"), history),
+        Outside("base model", lambda own: backbone_digest(own.item_text.backbone)),
+    ),
     settings=lambda settings: ItemModelSettings(
         backbone=settings.item_text.backbone,
         samples=settings.item_text.samples,

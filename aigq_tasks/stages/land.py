@@ -38,7 +38,7 @@ def compute(given: Given, settings: LandSettings, day: date) -> Output:
     serve, shown_before = None, empty("hint_impressions")
     if is_hinted(given):
         stack = stack_of(given, day, settings.per_source, settings.own_brand)
-        serve = served_by(stack, given.release_id(), settings)
+        serve = answering(stack, given.release_id(), settings)
         shown_before = given.logs("before")["hint_impressions"]
     landed = given.source().land(day, serve)
     if serve:
@@ -52,7 +52,7 @@ def is_hinted(given: Given) -> bool:
     return given.released("recall")
 
 
-def served_by(stack: ReleaseStack, release: str, settings: LandSettings) -> Serve:
+def answering(stack: ReleaseStack, release: str, settings: LandSettings) -> Serve:
     """What answers the requests of a day: the stack, with exploration."""
 
     def serve(requests: pd.DataFrame) -> Served:

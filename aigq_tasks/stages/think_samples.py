@@ -10,7 +10,7 @@ from aigq_tasks.context.interests import TargetLimits
 from aigq_tasks.context.prompt import Histories, Shopper, profile_words
 from aigq_tasks.pipeline.calendar import history
 from aigq_tasks.pipeline.given import Given
-from aigq_tasks.pipeline.reads import Logs, Release, today
+from aigq_tasks.pipeline.reads import LanguageModel, Logs, Release, today
 from aigq_tasks.pipeline.stage import Output, Slice, Stage
 from aigq_tasks.samples.engine import EngineName, Execute, engine
 from aigq_tasks.samples.holdout import held_out
@@ -27,22 +27,9 @@ if TYPE_CHECKING:
 TARGET = set(TargetLimits.model_fields)
 
 
-class TeacherIdentity(Slice):
-    """All of an endpoint that changes its answers, or what they are said to cost. stand_in: there
-    is no endpoint."""
-
-    model: str
-    seed: int
-    max_tokens: int
-    price_in: float
-    price_out: float
-    stand_in: bool
-
-
 class ThinkSampleSettings(Slice):
     """seed: of who is held out. policy_seed, threads: of torch, for the stand-in's encoder.
-    teacher: who answers, so that another one makes other samples. engine: both give the same
-    tables."""
+    engine: both give the same tables."""
 
     seed: int
     policy_seed: int
@@ -52,7 +39,6 @@ class ThinkSampleSettings(Slice):
     history_lines: int
     holdout: float
     limits: TargetLimits
-    teacher: TeacherIdentity
     engine: EngineName = Field(exclude=True)
 
 
@@ -99,8 +85,9 @@ def teacher_of(given: Given, settings: ThinkSampleSettings) -> "Teacher":
     table and classifier and the sentence encoder."""
     from aigq_tasks.teacher.teachers import LlmTeacher, StandIn
 
-    if given.teacher:
-        return LlmTeacher(given.teacher)
+    endpoint = given.teacher()
+    if endpoint:
+        return LlmTeacher(endpoint)
     from aigq_tasks.evaluation.encoder import SentenceEncoder
     from aigq_tasks.policy.backbone import make_deterministic
 
@@ -176,6 +163,7 @@ THINK_SAMPLES = Stage(
         Logs("history", BEHAVIOUR_TABLES, history),
         Logs("today", ("users", *LOG_COLUMNS), today),
         *(Release(kind) for kind in ("item-texts", "recall", "categories")),
+        LanguageModel(),
     ),
     settings=lambda settings: ThinkSampleSettings(
         seed=settings.seed,
@@ -186,14 +174,6 @@ THINK_SAMPLES = Stage(
         history_lines=settings.samples.history_lines,
         holdout=settings.samples.holdout,
         limits=TargetLimits(**settings.think.limits.model_dump(include=TARGET)),
-        teacher=TeacherIdentity(
-            model=settings.teacher.model,
-            seed=settings.teacher.seed,
-            max_tokens=settings.teacher.max_tokens,
-            price_in=settings.teacher.price_in,
-            price_out=settings.teacher.price_out,
-            stand_in=not settings.teacher.url,
-        ),
         engine=settings.engine,
     ),
     compute=compute,

@@ -2,7 +2,7 @@
 click model."""
 
 from collections.abc import Callable, Sequence
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,9 +10,9 @@ import pandas as pd
 
 from aigq_tasks.context.interests import ThinkLimits
 from aigq_tasks.errors import AigqError
-from aigq_tasks.pipeline.calendar import before, days_between
+from aigq_tasks.pipeline.calendar import before
 from aigq_tasks.pipeline.given import Given, Stored
-from aigq_tasks.pipeline.reads import Logs, Moment, Release, Result, Truth
+from aigq_tasks.pipeline.reads import Logs, Release, Result, Truth
 from aigq_tasks.pipeline.stage import Output, Slice, Stage
 from aigq_tasks.policy.config import GrpoConfig, PolicySample
 from aigq_tasks.serving.histories import BEHAVIOUR_TABLES, history_of
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from aigq_tasks.sources.base import Scorer
 
     MakeLayout = Callable[[Any, Any], Layout]  # (network, tokenizer) -> layout
-
-TRUTH_DAYS = 3  # home-page requests come up to two days before the visit that they belong to
 
 
 class UpdateSettings(Slice):
@@ -152,16 +150,12 @@ def seed_of(day: date, seed: int) -> int:
     return seed * 100_000 + day.toordinal()
 
 
-def _ahead(moment: Moment) -> list[date]:
-    return days_between(moment.day, moment.day + timedelta(days=TRUTH_DAYS - 1))
-
-
 _READS = (
     Result("ctr"),
     Release("categories"),
     Release("item-texts"),
     Logs("before", BEHAVIOUR_TABLES, before),
-    Truth(_ahead),
+    Truth(ahead=True),
 )
 
 POLICY = Stage(

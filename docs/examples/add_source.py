@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 
@@ -18,6 +19,7 @@ from aigq_tasks.stages.land import checked_log
 class SearchFiles:
     """Searches as {"id", "user", "time", "query"} in <folder>/<day>.jsonl."""
 
+    truth_ahead: ClassVar[int] = 0  # nobody knows the truth of any day
     folder: Path
 
     @property

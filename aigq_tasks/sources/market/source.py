@@ -24,6 +24,7 @@ from aigq_tasks.sources.market.items import items_of
 from aigq_tasks.sources.market.oracle import baskets_of_users, true_clicks
 from aigq_tasks.sources.market.replay import baskets_for, replay_clicks
 from aigq_tasks.sources.market.visits import (
+    LOOKAHEAD_DAYS,
     Visits,
     profiles,
     requests_on,
@@ -52,6 +53,10 @@ class MarketSource:
     @property
     def label(self) -> str:
         return LABEL
+
+    @property
+    def truth_ahead(self) -> int:
+        return LOOKAHEAD_DAYS
 
     def days(self) -> tuple[date, date | None]:
         return FIRST_DAY, LAST_DAY
