@@ -15,7 +15,7 @@ from aigq_tasks.errors import AigqError
 from aigq_tasks.logs.behaviours import concat_days
 from aigq_tasks.logs.schema import SCHEMAS, empty
 from aigq_tasks.pipeline.reads import OF_RELEASE, Resolved
-from aigq_tasks.sources.base import Scorer, Source
+from aigq_tasks.sources.base import Source, TrueClicks
 from aigq_tasks.storage.manifests import Manifest
 from aigq_tasks.storage.tables import from_parquet
 from aigq_tasks.teacher.endpoint import Endpoint
@@ -115,7 +115,7 @@ class Given:
         """Where the day's log comes from."""
         return _source(self._read("source"))
 
-    def truths(self) -> list[Scorer]:
+    def truths(self) -> list[TrueClicks]:
         """What the source knows of each declared day, in their order; [] where it knows nothing."""
         if not self.has("truth"):
             return []

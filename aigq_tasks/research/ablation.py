@@ -23,7 +23,7 @@ from aigq_tasks.pipeline.reads import Result, Results
 from aigq_tasks.pipeline.runner import given_for, preflight, run_stage
 from aigq_tasks.pipeline.stage import Stage
 from aigq_tasks.research.judging import (
-    ArmSettings,
+    ArmSlice,
     arm_settings,
     compute_arm,
     seeded,
@@ -32,7 +32,7 @@ from aigq_tasks.research.judging import (
 from aigq_tasks.research.variants import VARIANTS, Variant, compute_sft, learned_from
 from aigq_tasks.stages.direct_samples import SAMPLES
 from aigq_tasks.stages.evaluate import JUDGED
-from aigq_tasks.stages.first_policies import SFT, THINK_SFT, SftSettings
+from aigq_tasks.stages.first_policies import SFT, THINK_SFT, SftSlice
 
 if TYPE_CHECKING:
     from aigq_tasks.settings import Settings
@@ -47,7 +47,7 @@ TITLED_SAMPLES = replace(
 )
 
 
-def ablation_sft(variant: Variant, seed: int) -> Stage[SftSettings]:
+def ablation_sft(variant: Variant, seed: int) -> Stage[SftSlice]:
     """The training of the policy that writes for the variant."""
     released = THINK_SFT if variant.think else SFT
     learner = replace(
@@ -64,15 +64,15 @@ def ablation_sft(variant: Variant, seed: int) -> Stage[SftSettings]:
     )
 
 
-def ablation_evaluate(variant: Variant, seed: int) -> Stage[ArmSettings]:
+def ablation_evaluate(variant: Variant, seed: int) -> Stage[ArmSlice]:
     """The variant's lists for all users of a day, scored."""
     learner = ablation_sft(variant, seed).name
 
-    def of_everybody(settings: "Settings") -> ArmSettings:
+    def of_everybody(settings: "Settings") -> ArmSlice:
         arm = arm_settings(seeded(settings, seed), variant.name, variant.think)
         return arm.model_copy(update={"holdout": 1.0})
 
-    judge: Stage[ArmSettings] = Stage(
+    judge: Stage[ArmSlice] = Stage(
         name=stage_name("ablation", "evaluate", variant.name, seed),
         needs=("s3",),
         reads=(

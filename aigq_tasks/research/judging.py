@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aigq_tasks.settings import Settings
 
 
-class ArmSettings(Asking):
+class ArmSlice(Asking):
     """arm: what the scores call it. limits: of what AIGQ-Think may write; None: AIGQ-Direct
     writes."""
 
@@ -27,7 +27,7 @@ class ArmSettings(Asking):
 
 def compute_arm(
     given: Given,
-    settings: ArmSettings,
+    settings: ArmSlice,
     day: date,
     prompt: Callable[[Shopper], str] = Shopper.prompt,
     constrained: bool = True,
@@ -45,8 +45,8 @@ def compute_arm(
     return Output(tables={"scores": arm_scores(given, case, lists, valid)})
 
 
-def arm_settings(settings: "Settings", arm: str, think: bool = False) -> ArmSettings:
-    return ArmSettings(
+def arm_settings(settings: "Settings", arm: str, think: bool = False) -> ArmSlice:
+    return ArmSlice(
         seed=settings.seed,
         holdout=settings.samples.holdout,
         history_lines=settings.samples.history_lines,

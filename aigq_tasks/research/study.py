@@ -28,15 +28,15 @@ from aigq_tasks.pipeline.runner import preflight, run_stage
 from aigq_tasks.pipeline.stage import Stage
 from aigq_tasks.policy.config import GrpoConfig
 from aigq_tasks.research.judging import (
-    ArmSettings,
+    ArmSlice,
     arm_settings,
     compute_arm,
     seeded,
     stage_name,
 )
 from aigq_tasks.stages.evaluate import JUDGED
-from aigq_tasks.stages.first_policies import SFT, SftSettings
-from aigq_tasks.stages.update import POLICY, UpdateSettings
+from aigq_tasks.stages.first_policies import SFT, SftSlice
+from aigq_tasks.stages.update import POLICY, UpdateSlice
 
 if TYPE_CHECKING:
     from aigq_tasks.settings import Settings
@@ -55,7 +55,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 RELEASED = {IL_SFT: "sft", "il-grpo": "challenger"}  # arms of a released day's own evaluation
 
 
-def study_sft(seed: int) -> Stage[SftSettings]:
+def study_sft(seed: int) -> Stage[SftSlice]:
     """IL-SFT with another seed."""
     return replace(
         SFT,
@@ -65,7 +65,7 @@ def study_sft(seed: int) -> Stage[SftSettings]:
     )
 
 
-def study_policy(variant: str, seed: int) -> Stage[UpdateSettings]:
+def study_policy(variant: str, seed: int) -> Stage[UpdateSlice]:
     """One update, with another seed, of the study's own policy of the day before."""
     name = stage_name("study", "policy", variant, seed)
 
@@ -87,7 +87,7 @@ def study_policy(variant: str, seed: int) -> Stage[UpdateSettings]:
     )
 
 
-def study_evaluate(arm: str, seed: int) -> Stage[ArmSettings]:
+def study_evaluate(arm: str, seed: int) -> Stage[ArmSlice]:
     """One arm on the day's held-out users: a variant's policy of the day, or the IL-SFT policy."""
     if arm == IL_SFT:
         policy = Result(study_sft(seed).name, _bootstrap_day, key="policy")

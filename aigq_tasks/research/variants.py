@@ -11,7 +11,7 @@ from aigq_tasks.context.interests import Interest, read_interests, render_intere
 from aigq_tasks.context.prompt import Shopper, plain_text
 from aigq_tasks.pipeline.given import Given
 from aigq_tasks.pipeline.stage import Output
-from aigq_tasks.stages.first_policies import SftSettings, rows_of, trained
+from aigq_tasks.stages.first_policies import SftSlice, rows_of, trained
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,12 @@ VARIANTS = (
 )
 
 
-def learned_from(given: Given, settings: SftSettings, variant: Variant) -> pd.DataFrame:
+def learned_from(given: Given, settings: SftSlice, variant: Variant) -> pd.DataFrame:
     """The samples that the variant's policy learns from."""
     key = "think-samples: sessions" if variant.think else "samples: sessions"
     return variant.rows(rows_of(given, key, settings.samples), settings.seed)
 
 
-def compute_sft(given: Given, settings: SftSettings, day: date, variant: Variant) -> Output:
+def compute_sft(given: Given, settings: SftSlice, day: date, variant: Variant) -> Output:
     """IL-SFT on the variant's samples."""
     return trained(learned_from(given, settings, variant), settings)

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-# (users, queries), n each -> float64 (n,): a probability for each pair.
-Scorer = Callable[[Sequence[str], Sequence[str]], NDArray[np.float64]]
+# (users, queries), n each -> float64 (n,): what each pair is truly clicked with, by the source.
+TrueClicks = Callable[[Sequence[str], Sequence[str]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Source(Protocol):
         """
         ...
 
-    def truth(self, day: date) -> Scorer | None:
+    def truth(self, day: date) -> TrueClicks | None:
         """The click probability that a hint for the query would have had with the user on `day`,
         NaN for a user of whom nothing is known then; None where nobody knows such a thing. For
         reports and training logs: nothing that trains, serves or gates may read it."""

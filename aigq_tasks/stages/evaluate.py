@@ -71,7 +71,7 @@ class Judging(Asking):
     writing: Writing
 
 
-class EvaluateSettings(Judging):
+class EvaluateSlice(Judging):
     """per_source, exposure: of the pages that the challenger's lists would have made."""
 
     per_source: int
@@ -88,7 +88,7 @@ def compute_rivals(given: Given, settings: Judging, day: date) -> Output:
     return Output(tables={"scores": scores})
 
 
-def compute(given: Given, settings: EvaluateSettings, day: date) -> Output:
+def compute(given: Given, settings: EvaluateSlice, day: date) -> Output:
     """Per-user scores and their means, for every arm and segment; and the day's hints, with what
     the challenger's lists would have shown in their place (`evaluation.reweighting`)."""
     think = {}
@@ -192,7 +192,7 @@ def classic_lists(given: Given, settings: Judging, case: Case) -> dict[str, List
 
 def reweighted_hints(
     given: Given,
-    settings: EvaluateSettings,
+    settings: EvaluateSlice,
     case: Case,
     lists: Mapping[str, Sequence[str]],
 ) -> pd.DataFrame:
@@ -307,7 +307,7 @@ EVALUATE = Stage(
         Result("rivals"),
         *JUDGED,
     ),
-    settings=lambda settings: EvaluateSettings(
+    settings=lambda settings: EvaluateSlice(
         **dict(judging(settings)),
         per_source=settings.recall.per_source,
         exposure=settings.exposure,

@@ -15,7 +15,7 @@ from aigq_tasks.policy.config import SftConfig
 from aigq_tasks.stages.update import policy_samples
 
 
-class SftSettings(Slice):
+class SftSlice(Slice):
     """samples: sessions to learn from, the latest. tokens: special tokens that the backbone gets
     besides those of every prompt. seed, threads: of torch."""
 
@@ -27,12 +27,12 @@ class SftSettings(Slice):
     sft: SftConfig
 
 
-def compute(given: Given, settings: SftSettings, day: date) -> Output:
+def compute(given: Given, settings: SftSlice, day: date) -> Output:
     """IL-SFT (Eq 5-6) on the latest sessions of the bootstrap days."""
     return trained(rows_of(given, "samples: sessions", settings.samples), settings)
 
 
-def compute_think(given: Given, settings: SftSettings, day: date) -> Output:
+def compute_think(given: Given, settings: SftSlice, day: date) -> Output:
     """The same on reasoned targets (Eq 8-9)."""
     return trained(rows_of(given, "think-samples: sessions", settings.samples), settings)
 
@@ -43,7 +43,7 @@ def rows_of(given: Given, key: str, count: int) -> pd.DataFrame:
     return pd.concat(days, ignore_index=True).tail(count)
 
 
-def trained(rows: pd.DataFrame, settings: SftSettings) -> Output:
+def trained(rows: pd.DataFrame, settings: SftSlice) -> Output:
     """The backbone after IL-SFT on these samples."""
     from aigq_tasks.policy.backbone import load_backbone, make_deterministic, save_policy
     from aigq_tasks.policy.il_sft import train_il_sft
@@ -70,7 +70,7 @@ SFT = Stage(
     name="sft",
     needs=("s3", "mlflow"),
     reads=(Results("samples", "sessions", sessions), BASE_MODEL),
-    settings=lambda settings: SftSettings(
+    settings=lambda settings: SftSlice(
         backbone=settings.policy.backbone,
         seed=settings.policy.seed,
         threads=settings.threads,
@@ -85,7 +85,7 @@ THINK_SFT = Stage(
     name="think-sft",
     needs=("s3", "mlflow"),
     reads=(Results("think-samples", "sessions", think_sessions), BASE_MODEL),
-    settings=lambda settings: SftSettings(
+    settings=lambda settings: SftSlice(
         backbone=settings.policy.backbone,
         seed=settings.policy.seed,
         threads=settings.threads,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from aigq_tasks.evaluation.alarms import AlarmLimits, Behaviour, alarms
+from aigq_tasks.evaluation.alarms import Behaviour, alarms
 from aigq_tasks.evaluation.arms import scores_of
 from aigq_tasks.evaluation.config import GateLimits
 from aigq_tasks.evaluation.gates import ListScores, Verdict, decide
@@ -22,7 +22,7 @@ from aigq_tasks.stages.evaluate import THINK_CHALLENGER
 ALWAYS_NEW = ("recall", "u2q", "x2q", "item-texts")  # kinds that need no verdict
 
 
-class GateSettings(Slice):
+class GateSlice(Slice):
     """seed: of the bootstrap behind intervals. auc_floor, ece_ceiling: of a sane click model."""
 
     seed: int
@@ -31,7 +31,7 @@ class GateSettings(Slice):
     limits: GateLimits
 
 
-def compute(given: Given, settings: GateSettings, day: date) -> Output:
+def compute(given: Given, settings: GateSlice, day: date) -> Output:
     """Verdict with reasons. Rejected: the champion carries on."""
     from ctr_model.validate import sanity
 
@@ -85,11 +85,11 @@ def _decide(
     challenger: str,
     champion: str,
     faults: Sequence[str],
-    settings: GateSettings,
+    settings: GateSlice,
     clicks: Comparison | None = None,
 ) -> Verdict:
     new, old = (scores_of(scores, arm) for arm in (challenger, champion))
-    raised = alarms(_behaviour(new), _behaviour(old), AlarmLimits())
+    raised = alarms(_behaviour(new), _behaviour(old), settings.limits.alarms)
     users = new["user_id"].tolist()
     lists = (_list_scores(new), _list_scores(old))
     return decide(*lists, faults, settings.limits, settings.seed, users, raised, clicks)
@@ -124,7 +124,7 @@ GATE = Stage(
     name="gate",
     needs=("s3", "mlflow"),
     reads=(Result("evaluate"), Result("ctr")),
-    settings=lambda settings: GateSettings(
+    settings=lambda settings: GateSlice(
         seed=settings.seed,
         auc_floor=settings.ctr.auc_floor,
         ece_ceiling=settings.ctr.ece_ceiling,

@@ -25,7 +25,7 @@ BATCH = 256  # prompts and texts are short
 UNSEEN_SHARE = 0.05  # of the facets, kept out of training to judge the texts
 
 
-class ItemModelSettings(Slice):
+class ItemModelSlice(Slice):
     """samples: clicks on search results to learn from. seed, threads: of torch."""
 
     backbone: str
@@ -35,7 +35,7 @@ class ItemModelSettings(Slice):
     threads: int
 
 
-def compute(given: Given, settings: ItemModelSettings, day: date) -> Output:
+def compute(given: Given, settings: ItemModelSlice, day: date) -> Output:
     """IL-SFT from the base model: facets -> the queries that led to clicks on the item."""
     from aigq_tasks.policy.backbone import load_backbone, make_deterministic, save_policy
     from aigq_tasks.policy.il_sft import train_il_sft
@@ -130,7 +130,7 @@ ITEM_MODEL = Stage(
         Logs("history", ("items", "searches", "search_clicks"), history),
         Outside("base model", lambda own: backbone_digest(own.item_text.backbone)),
     ),
-    settings=lambda settings: ItemModelSettings(
+    settings=lambda settings: ItemModelSlice(
         backbone=settings.item_text.backbone,
         samples=settings.item_text.samples,
         sft=settings.item_text.sft,

@@ -20,14 +20,14 @@ from aigq_tasks.stages.item_model import with_prompts, write_texts
 COLUMNS = ["item_id", "facets", "text"]
 
 
-class ItemTextSettings(Slice):
+class ItemTextSlice(Slice):
     """Of torch."""
 
     seed: int
     threads: int
 
 
-def compute(given: Given, settings: ItemTextSettings, day: date) -> Output:
+def compute(given: Given, settings: ItemTextSlice, day: date) -> Output:
     """item_id -> text, for every item that the log has named so far."""
     from aigq_tasks.policy.backbone import load_policy, make_deterministic
 
@@ -73,6 +73,6 @@ ITEM_TEXTS = Stage(
         Release("item-model"),
         Release("item-texts", optional=True),
     ),
-    settings=lambda settings: ItemTextSettings(seed=settings.policy.seed, threads=settings.threads),
+    settings=lambda settings: ItemTextSlice(seed=settings.policy.seed, threads=settings.threads),
     compute=compute,
 )

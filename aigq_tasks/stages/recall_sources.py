@@ -12,7 +12,7 @@ from aigq_tasks.recall.config import EbrConfig
 from aigq_tasks.serving.histories import BEHAVIOUR_TABLES, history_of
 
 
-class RecallSettings(Slice):
+class RecallSlice(Slice):
     """threads: of torch; another number gives other bytes."""
 
     seed: int
@@ -20,7 +20,7 @@ class RecallSettings(Slice):
     ebr: EbrConfig
 
 
-def compute(given: Given, settings: RecallSettings, day: date) -> Output:
+def compute(given: Given, settings: RecallSlice, day: date) -> Output:
     """Popularity, co-click and own-history anew; the two-tower EBR continued from the parent."""
     from aigq_tasks.policy.backbone import make_deterministic
     from aigq_tasks.recall import coclick, ebr, own_history, popularity
@@ -51,7 +51,7 @@ RECALL = Stage(
     name="recall",
     needs=("s3", "mlflow"),
     reads=(Logs("history", BEHAVIOUR_TABLES, history), Release("item-texts"), Release("recall")),
-    settings=lambda settings: RecallSettings(
+    settings=lambda settings: RecallSlice(
         seed=settings.seed, threads=settings.threads, ebr=settings.recall.ebr
     ),
     compute=compute,

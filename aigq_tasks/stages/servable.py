@@ -36,7 +36,7 @@ KINDS = ("direct", "think", *STACK_KINDS)
 KEPT = tuple(kind for kind in KINDS if kind not in ALWAYS_NEW)  # unless a verdict lets it go
 
 
-class ServableSettings(Slice):
+class ServableSlice(Slice):
     """canaries: users that the release is tried on; reasoned: of them, those that AIGQ-Think
     reasons for. max_seconds: median CPU time to rank one of them."""
 
@@ -58,10 +58,10 @@ class Trial:
     models: Models
     logs: Mapping[str, pd.DataFrame]
     day: date
-    settings: ServableSettings
+    settings: ServableSlice
 
 
-def compute(given: Given, settings: ServableSettings, day: date) -> Output:
+def compute(given: Given, settings: ServableSlice, day: date) -> Output:
     """Verdict with reasons; `publish` refuses what is not servable."""
     reasons = faults(given, Trial(tried_models(given), given.logs("history"), day, settings))
     return Output(
@@ -179,7 +179,7 @@ SERVABLE = Stage(
         Logs("history", BEHAVIOUR_TABLES, history),
         Logs("today", ("users",), today),
     ),
-    settings=lambda settings: ServableSettings(
+    settings=lambda settings: ServableSlice(
         **dict(settings.servable),
         per_source=settings.recall.per_source,
         list_length=settings.generation.list_length,

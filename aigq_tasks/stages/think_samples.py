@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 TARGET = set(TargetLimits.model_fields)
 
 
-class ThinkSampleSettings(Slice):
+class ThinkSampleSlice(Slice):
     """seed: of who is held out. policy_seed, threads: of torch, for the stand-in's encoder.
     engine: both give the same tables."""
 
@@ -42,7 +42,7 @@ class ThinkSampleSettings(Slice):
     engine: EngineName = Field(exclude=True)
 
 
-def compute(given: Given, settings: ThinkSampleSettings, day: date) -> Output:
+def compute(given: Given, settings: ThinkSampleSlice, day: date) -> Output:
     """Prompt and reasoned target per user-day, held-out users left out."""
     from aigq_tasks.samples.think import judged_labels, think_samples
 
@@ -80,7 +80,7 @@ def _shoppers(given: Given, heads: pd.DataFrame, users: pd.DataFrame, lines: int
     ]
 
 
-def teacher_of(given: Given, settings: ThinkSampleSettings) -> "Teacher":
+def teacher_of(given: Given, settings: ThinkSampleSlice) -> "Teacher":
     """The language model that the settings name, else the stand-in, from the release's co-click
     table and classifier and the sentence encoder."""
     from aigq_tasks.teacher.teachers import LlmTeacher, StandIn
@@ -94,7 +94,9 @@ def teacher_of(given: Given, settings: ThinkSampleSettings) -> "Teacher":
     make_deterministic(settings.policy_seed, settings.threads)
     coclick: Any = classic_sources(given.release("recall"))["coclick"]
     classify = classifier(given.release("categories")).classify
-    return StandIn(_shares(coclick.neighbours), SentenceEncoder(), classify)
+    return StandIn(
+        _shares(coclick.neighbours), SentenceEncoder(), classify, settings.limits.triggers
+    )
 
 
 def _shares(ties: pd.DataFrame) -> dict[str, dict[str, float]]:
@@ -165,7 +167,7 @@ THINK_SAMPLES = Stage(
         *(Release(kind) for kind in ("item-texts", "recall", "categories")),
         LanguageModel(),
     ),
-    settings=lambda settings: ThinkSampleSettings(
+    settings=lambda settings: ThinkSampleSlice(
         seed=settings.seed,
         policy_seed=settings.policy.seed,
         threads=settings.threads,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Reasoned = list[tuple[Shopper, ParsedThink]]
 
 
-class IndexSettings(Slice):
+class IndexSlice(Slice):
     """What becomes of the reasoning. engine: both give the same tables."""
 
     x2q: X2qConfig
@@ -35,7 +35,7 @@ class IndexSettings(Slice):
     engine: EngineName = Field(exclude=True)
 
 
-class X2qSettings(IndexSettings):
+class X2qSlice(IndexSlice):
     """What is reasoned, and from how much history."""
 
     history_lines: int
@@ -43,7 +43,7 @@ class X2qSettings(IndexSettings):
     writing: Writing
 
 
-def compute(given: Given, settings: X2qSettings, day: date) -> Output:
+def compute(given: Given, settings: X2qSlice, day: date) -> Output:
     """trigger → queries, from what AIGQ-Think writes for who was active on the day, at its end,
     and wrote for others in the days before."""
     users, behaviours = given.logs("today")["users"], history_of(given, "history")
@@ -62,7 +62,7 @@ def compute(given: Given, settings: X2qSettings, day: date) -> Output:
     return Output(tables={"x2q": entries, "ties": ties}, metrics=metrics)
 
 
-def compute_rescored(given: Given, settings: IndexSettings, day: date) -> Output:
+def compute_rescored(given: Given, settings: IndexSlice, day: date) -> Output:
     """The release's index scored by another click model: what was reasoned stays."""
     ties = given.release("x2q").table("ties")
     entries = index_of(given, settings, day, ties, history_of(given, "history"))
@@ -76,7 +76,7 @@ def compute_rescored(given: Given, settings: IndexSettings, day: date) -> Output
 
 
 def index_of(
-    given: Given, settings: IndexSettings, day: date, ties: pd.DataFrame, behaviours: pd.DataFrame
+    given: Given, settings: IndexSlice, day: date, ties: pd.DataFrame, behaviours: pd.DataFrame
 ) -> pd.DataFrame:
     """trigger, rank, query, score at the end of `day`, from ties (the columns of `ties_of`, and
     day) and the click model."""
@@ -180,7 +180,7 @@ X2Q = Stage(
         *_INDEXED,
         Logs("today", ("users",), today),
     ),
-    settings=lambda settings: X2qSettings(
+    settings=lambda settings: X2qSlice(
         x2q=settings.x2q,
         own_brand=settings.ctr.own_brand,
         engine=settings.engine,
@@ -195,7 +195,7 @@ RESCORED_X2Q = Stage(
     name="rescored-x2q",
     needs=("s3", "mlflow"),
     reads=(Release("x2q"), *_INDEXED),
-    settings=lambda settings: IndexSettings(
+    settings=lambda settings: IndexSlice(
         x2q=settings.x2q, own_brand=settings.ctr.own_brand, engine=settings.engine
     ),
     compute=compute_rescored,

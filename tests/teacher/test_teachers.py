@@ -31,7 +31,7 @@ def embed(texts: Sequence[str]) -> npt.NDArray[np.float32]:
     return np.array([VECTORS[text] for text in texts], dtype=np.float32)
 
 
-TEACHER = StandIn(NEIGHBOURS, embed, lambda queries: [CATEGORIES.get(q, "") for q in queries])
+TEACHER = StandIn(NEIGHBOURS, embed, lambda queries: [CATEGORIES.get(q, "") for q in queries], 3)
 
 
 def test_candidates_go_with_the_whole_history_and_are_new() -> None:

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aigq_tasks.errors import AigqError, OutsideTheLog
-from aigq_tasks.sources.base import Scorer, Serve
+from aigq_tasks.sources.base import Serve, TrueClicks
 from aigq_tasks.sources.market.config import MarketConfig
 from aigq_tasks.sources.market.items import items_of
 from aigq_tasks.sources.market.oracle import baskets_of_users, true_clicks
@@ -82,7 +82,7 @@ class MarketSource:
         named = pd.concat([clicks["item_id"], found["item_id"]])
         return landed | {"users": profiles(seen), "items": items_of(named.unique())}
 
-    def truth(self, day: date) -> Scorer:
+    def truth(self, day: date) -> TrueClicks:
         """The mean over the user's visits of `day` of what a hint at position 1 would be clicked
         with at the visit's start. The day's baskets are put together when it is first asked."""
 
