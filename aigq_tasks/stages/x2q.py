@@ -12,7 +12,7 @@ from aigq_tasks.pipeline.calendar import history, views
 from aigq_tasks.pipeline.given import Given
 from aigq_tasks.pipeline.reads import Logs, Release, Result, today
 from aigq_tasks.pipeline.stage import Output, Slice, Stage
-from aigq_tasks.recall.config import X2qConfig
+from aigq_tasks.recall.config import IndexConfig, X2qConfig
 from aigq_tasks.recall.x2q import RECENT, X2qSource
 from aigq_tasks.samples.engine import EngineName, engine
 from aigq_tasks.serving.histories import BEHAVIOUR_TABLES, history_of, shoppers_at
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class IndexSlice(Slice):
     """What becomes of the reasoning. engine: both give the same tables."""
 
-    x2q: X2qConfig
+    x2q: IndexConfig
     own_brand: tuple[str, ...]
     engine: EngineName = Field(exclude=True)
 
@@ -38,6 +38,7 @@ class IndexSlice(Slice):
 class X2qSlice(IndexSlice):
     """What is reasoned, and from how much history."""
 
+    x2q: X2qConfig
     history_lines: int
     limits: ThinkLimits
     writing: Writing
@@ -196,7 +197,9 @@ RESCORED_X2Q = Stage(
     needs=("s3", "mlflow"),
     reads=(Release("x2q"), *_INDEXED),
     settings=lambda settings: IndexSlice(
-        x2q=settings.x2q, own_brand=settings.ctr.own_brand, engine=settings.engine
+        x2q=IndexConfig(**settings.x2q.model_dump(include=set(IndexConfig.model_fields))),
+        own_brand=settings.ctr.own_brand,
+        engine=settings.engine,
     ),
     compute=compute_rescored,
 )
