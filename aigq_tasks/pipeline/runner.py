@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -57,10 +58,15 @@ def ask(stage: Stage[Any], moment: Moment) -> Asked:
             day=moment.day,
             inputs={key: found.digest for key, found in declared.items() if found},
             config=stage.settings(moment.settings).model_dump(mode="json"),
-            version=version("aigq"),
+            version=_own_version(),
         ),
         declared,
     )
+
+
+@cache
+def _own_version() -> str:
+    return version("aigq")  # looked up in files: a plan asks for every stage of every day
 
 
 def given_for(ctx: Context, day: date, reads: Iterable[Read]) -> Given:

@@ -42,11 +42,16 @@ def test_tables_are_what_the_code_says() -> None:
         assert kept == text, f"docs/tables/{name} is not what the code says: run `make tables`"
 
 
-def test_candidates_of_a_source_change_the_hints_of_a_day() -> None:
+def test_what_a_setting_changes_is_found() -> None:
     """By the table, which the test above holds to the code."""
     text = (tables.FOLDER / "settings.md").read_text()
     changed = dict(re.findall(r"^\| `(\S+)` \| (.*) \|$", text, re.M))
     assert "logs" in changed["recall.per_source"].split(", ")
+    # Found on some days and by some values alone: fewer days of hints than a window has, fewer
+    # sessions than AIGQ-Think learns from.
+    assert "ctr" in changed["launch_days"].split(", ")
+    assert "ctr" in changed["bootstrap_day"].split(", ")
+    assert changed["samples.bootstrap_days"] == "*sft*, *think-sft*"
     assert changed["engine"] == "none"  # says how, not what
     assert changed["s3.port"] == "none"
 
