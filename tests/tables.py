@@ -2,8 +2,8 @@
 a test holds the committed ones to the code.
 
 stages.md    of every stage: what it reads, which settings it may see
-settings.md  of every setting: the stages whose results it changes, by several values of it on several
-             days (half a minute)
+settings.md  of every setting: the stages whose results it changes; sampled by several values of it
+             and on several days, which takes some ten seconds
 """
 
 from collections.abc import Iterable, Iterator
