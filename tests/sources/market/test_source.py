@@ -53,6 +53,7 @@ def test_what_it_is_costs_nothing_to_say(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(visits, "load_catalogue", read)
     source: Source = MarketSource(MarketConfig(households=7), SEED)
     assert source.label == "replayed-market (simulated)"
+    assert source.truth_ahead == visits.LOOKAHEAD_DAYS == 2
     assert source.days() == (date(2017, 1, 1), date(2017, 12, 29))
     assert len(source.digest(DAY)) == 64
     assert source.truth(DAY) is not None
