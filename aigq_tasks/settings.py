@@ -25,7 +25,7 @@ from pydantic_settings import (
 from aigq_tasks.context.interests import ThinkLimits
 from aigq_tasks.errors import AigqError
 from aigq_tasks.evaluation.config import GateLimits
-from aigq_tasks.policy.config import GrpoConfig, SftConfig
+from aigq_tasks.policy.config import LISTS_AT_ONCE, GrpoConfig, SftConfig
 from aigq_tasks.recall.config import EbrConfig, Exposure, X2qConfig
 from aigq_tasks.samples.engine import EngineName
 from aigq_tasks.sources.base import Source
@@ -34,6 +34,7 @@ from aigq_tasks.sources.market.source import MarketSource
 from aigq_tasks.teacher.config import EndpointConfig
 from ctr_model.config import TrainConfig
 
+HISTORY_DAYS = 120
 DEFAULT_CONFIG = Path("aigq.toml")
 OF_STATE = "settings.toml"  # in the state folder
 # Variables of ours that are no settings: where the settings are, who publishes and why, the mark
@@ -168,7 +169,7 @@ class ItemTextSettings(Section):
 
 class GenerationSettings(Section):
     list_length: int = Field(30, description="queries per user in u2q and in the evaluation")
-    batch_size: int = 128
+    batch_size: int = LISTS_AT_ONCE
 
 
 class ServableSettings(Section):
@@ -222,7 +223,9 @@ class Settings(BaseSettings):
     state_dir: Path = Path(".state")
     seed: int = 17
     threads: int = Field(2, ge=1, description="torch threads; a fixed number keeps bytes equal")
-    history_days: int = Field(120, ge=1, description="days of log every stage may look back on")
+    history_days: int = Field(
+        HISTORY_DAYS, ge=1, description="days of log every stage may look back on"
+    )
     engine: EngineName = Field("duckdb", description="duckdb | spark: what builds the tables")
     bootstrap_day: date = date(2017, 11, 5)
     launch_days: int = Field(14, description="days of hint log before the first full release")

@@ -1,11 +1,11 @@
 """Platt scaling: probability = sigmoid(slope * logit + intercept).
 
 Chosen over isotonic regression: with a few hundred clicks to fit on, isotonic steps follow noise
-and tie scores, which hurts ranking.  On eight days of a replayed market (115-199 clicks a day, two
-days to fit on) Platt had the better log loss (0.1185 against 0.1192; none: 0.1187) and left AUC
-alone (isotonic: -0.002); isotonic had the slightly smaller ECE (0.0051 against 0.0056; none:
-0.0066).  A unit Gaussian prior around the identity keeps the fit finite on a slice with few clicks
-or none, and vanishes beside hundreds (Platt 1999; the prior stands in for his label smoothing).
+and tie scores, which hurts ranking.  On eight days of one log (115-199 clicks a day, two days to
+fit on) Platt had the better log loss (0.1185 against 0.1192; none: 0.1187) and left AUC alone
+(isotonic: -0.002); isotonic had the slightly smaller ECE (0.0051 against 0.0056; none: 0.0066).
+A unit Gaussian prior around the identity keeps the fit finite on a slice with few clicks or none,
+and vanishes beside hundreds (Platt 1999; the prior stands in for his label smoothing).
 """
 
 from dataclasses import dataclass

@@ -113,7 +113,7 @@ class Phrases:
 class FeatureBuilder:
     """Snapshot of the logs at `as_of`; `pairs` turns (user, query, position) into rows."""
 
-    def __init__(self, log: EventLog, as_of: pd.Timestamp, own_brand: Sequence[str] = ()) -> None:
+    def __init__(self, log: EventLog, as_of: pd.Timestamp, own_brand: Sequence[str]) -> None:
         """Count everything once; `log` may reach past `as_of`, which is cut here.
 
         own_brand: phrases by which the shop's own brand is named in a query or content, as whole
@@ -156,8 +156,8 @@ class FeatureBuilder:
         behaviours: pd.DataFrame,
         impressions: pd.DataFrame,
         as_of: pd.Timestamp,
+        own_brand: Sequence[str],
         categories: Categories | None = None,
-        own_brand: Sequence[str] = (),
     ) -> "FeatureBuilder":
         """Snapshot at `as_of` (naive UTC) of two tables of the log contract.
 

@@ -59,7 +59,8 @@ def tiny(stage: Stage[Any]) -> Stage[Any]:
 
 
 def tiny_compute(stage: str, given: Given, settings: Slice, day: date) -> Output:
-    read = {key: found.digest for key, found in sorted(given.resolved.items())}
+    declared = sorted(given._declared.items())
+    read = {key: found.digest for key, found in declared if found}
     facts = to_json([stage, day.isoformat(), read, settings.model_dump(mode="json")])
     output = tiny_output(stage, sha256(facts), day)
     if stage != "gate":

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from aigq_tasks.evaluation.config import AlarmLimits
+
 Values = npt.NDArray[np.float64]
 
 
@@ -26,18 +28,6 @@ class Behaviour:
     length: Values
     copied: Values
     off_catalogue: Values
-
-
-@dataclass(frozen=True)
-class AlarmLimits:
-    """Shares and differences of means between challenger and champion."""
-
-    off_catalogue: float = 0.25  # of the queries, more than the champion's
-    copied: float = 0.3  # of the queries, more than the champion's
-    length: float = 0.5  # of the champion's length, at least
-    hit: float = 0.03  # fall of Query HR@30 while the proxy rises
-    valid: float = 0.03  # fall of the valid rate while the proxy rises
-    diversity: float = 0.85  # of the champion's categories, while the proxy rises
 
 
 def alarms(challenger: Behaviour, champion: Behaviour, limits: AlarmLimits) -> list[str]:

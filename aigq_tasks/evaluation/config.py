@@ -3,6 +3,24 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 
+class AlarmLimits(BaseModel):
+    """Bounds of the alarms of reward hacking: shares, and differences of means between challenger
+    and champion. The last three count only while the predicted clicks rise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    off_catalogue: float = Field(
+        0.25, description="share of queries that no log has held, more than the champion's"
+    )
+    copied: float = Field(
+        0.3, description="share of queries out of the user's own history, more than the champion's"
+    )
+    length: float = Field(0.5, description="least share of the champion's mean length")
+    hit: float = Field(0.03, description="fall of Query HR@30")
+    valid: float = Field(0.03, description="fall of the share of valid lists")
+    diversity: float = Field(0.85, description="least share of the champion's unique categories")
+
+
 class GateLimits(BaseModel):
     """Bounds of the verdict on a challenger. Shares are absolute: 0.01 is one point of Query HR."""
 
@@ -21,4 +39,5 @@ class GateLimits(BaseModel):
     max_click_loss: float = Field(
         0.05, description="off-policy: share of production's clicks that must not be lost"
     )
+    alarms: AlarmLimits = AlarmLimits()
     resamples: int = Field(2000, ge=100, description="bootstrap resamples behind each interval")

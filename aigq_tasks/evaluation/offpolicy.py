@@ -31,7 +31,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Slots:
+class ShownSlots:
     """The arguments of `estimate` but for the floor, and the user of each row."""
 
     clicks: Values
@@ -52,7 +52,7 @@ class Comparison:
     difference: PairedDifference | None
 
 
-def compare(slots: Slots, floor: float, seed: int, resamples: int = RESAMPLES) -> Comparison:
+def compare(slots: ShownSlots, floor: float, seed: int, resamples: int = RESAMPLES) -> Comparison:
     """The other ranking against production; abstains as `estimate` does."""
     arrays = (slots.clicks, slots.logged, slots.other, slots.expected, slots.expected_shown)
     estimated = estimate(*arrays, floor)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aigq_tasks.evaluation.offpolicy import Slots
+from aigq_tasks.evaluation.offpolicy import ShownSlots
 from aigq_tasks.recall.config import SLOTS, Exposure
 from aigq_tasks.recall.exposure import page_chances
 
@@ -74,7 +74,7 @@ def reweighted(
     return rows.reset_index(drop=True)
 
 
-def slots_of(rows: pd.DataFrame) -> Slots:
+def slots_of(rows: pd.DataFrame) -> ShownSlots:
     """The table of `reweighted` as arrays."""
     columns = {name: rows[name].to_numpy(np.float64) for name in NUMBERS}
-    return Slots(**columns, users=rows["user_id"].tolist())
+    return ShownSlots(**columns, users=rows["user_id"].tolist())

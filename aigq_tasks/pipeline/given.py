@@ -1,4 +1,4 @@
-"""What `compute` is handed: what its stage declared to read, and three capabilities."""
+"""What `compute` is handed: what its stage declared to read, and a few capabilities."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -14,12 +14,13 @@ import pandas as pd
 from aigq_tasks.errors import AigqError
 from aigq_tasks.logs.behaviours import concat_days
 from aigq_tasks.logs.schema import SCHEMAS, empty
-from aigq_tasks.pipeline.reads import Resolved
-from aigq_tasks.sources.base import Scorer, Source
+from aigq_tasks.pipeline.reads import OF_RELEASE, Resolved
+from aigq_tasks.sources.base import Source, TrueClicks
 from aigq_tasks.storage.manifests import Manifest
-from aigq_tasks.storage.objects import ObjectStore
 from aigq_tasks.storage.tables import from_parquet
 from aigq_tasks.teacher.endpoint import Endpoint
+
+ReadBlob = Callable[[str], bytes]  # SHA-256 -> the bytes that are stored under it
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Stored:
     """The result of a stage for a day, read as it is asked for and checked against its digests."""
 
     manifest: Manifest
-    store: ObjectStore
+    _blob: ReadBlob
 
     @property
     def day(self) -> date:
@@ -48,7 +49,7 @@ class Stored:
                 f"{self.manifest.stage} of {self.day} has no output '{name}', "
                 f"only {', '.join(sorted(self.manifest.outputs))}"
             )
-        return self.store.get_blob(self.manifest.outputs[name].digest)
+        return self._blob(self.manifest.outputs[name].digest)
 
     def table(self, name: str) -> pd.DataFrame:
         return from_parquet(self.file(f"{name}.parquet"))
@@ -66,59 +67,72 @@ class Stored:
 @dataclass(frozen=True)
 class Given:
     """Everything that a computation has. Asking for what the stage does not declare is a KeyError,
-    for the source too, which only `logs` declares.
+    for the source and the teacher too.
 
+    _declared: key of a read -> what it stands for, None where nothing is read on such a day.
     scratch: a folder of its own, keyed by the digest of all inputs, where a killed run finds what
     it left; it is removed once the result is stored. passed: called with the names of the points
-    that work in `scratch` passes, for tests that kill there. teacher: a language model whose
-    answers are stored one by one, None where none is set.
+    that work in `scratch` passes, for tests that kill there.
     """
 
-    resolved: Mapping[str, Resolved]
-    store: ObjectStore
-    teacher: Endpoint | None
+    _declared: Mapping[str, Resolved | None]
+    _blob: ReadBlob
+    _teacher: Endpoint | None
     scratch: Path
     passed: Callable[[str], None]
 
     def has(self, key: str) -> bool:
         """Whether there is something to read under a key of the stage's reads."""
-        return key in self.resolved
+        return self._declared[key] is not None
 
     def result(self, key: str) -> Stored:
-        (manifest,) = self.resolved[key].manifests
-        return Stored(manifest, self.store)
+        (stored,) = self.results(key)
+        return stored
 
     def results(self, key: str) -> list[Stored]:
         """Of several days, in their order."""
-        return [Stored(manifest, self.store) for manifest in self.resolved[key].manifests]
+        return [Stored(manifest, self._blob) for manifest in self._read(key).manifests]
 
     def release(self, kind: str) -> Stored:
         """The model of that kind of the release that the day starts from."""
-        return self.result(f"release {kind}")
+        return self.result(OF_RELEASE + kind)
 
     def released(self, kind: str) -> bool:
         """Whether there is one."""
-        return self.has(f"release {kind}")
+        return self.has(OF_RELEASE + kind)
 
     def logs(self, name: str) -> dict[str, pd.DataFrame]:
         """The declared tables of the log, days stacked in their order; a table that no day has is
         empty."""
-        found = self.resolved[f"logs: {name}"]
-        return read_logs(self.store, found.manifests, found.tables)
+        found = self._read(f"logs: {name}")
+        return read_logs(self._blob, found.manifests, found.tables)
 
     def release_id(self) -> str:
         """Which models serve the day."""
-        return self.resolved["release"].digest
+        return self._read("release").digest
 
     def source(self) -> Source:
         """Where the day's log comes from."""
-        return _source(self.resolved["source"])
+        return _source(self._read("source"))
 
-    def truths(self) -> list[Scorer]:
+    def truths(self) -> list[TrueClicks]:
         """What the source knows of each declared day, in their order; [] where it knows nothing."""
-        declared = self.resolved["truth"]
+        if not self.has("truth"):
+            return []
+        declared = self._read("truth")
         known = (_source(declared).truth(day) for day in declared.days)
         return [scorer for scorer in known if scorer is not None]
+
+    def teacher(self) -> Endpoint | None:
+        """A language model whose answers are stored one by one, None where none is set."""
+        self._read("teacher")
+        return self._teacher
+
+    def _read(self, key: str) -> Resolved:
+        found = self._declared[key]
+        if found is None:
+            raise KeyError(f"there is nothing under '{key}' on such a day")
+        return found
 
 
 def _source(declared: Resolved) -> Source:
@@ -128,14 +142,14 @@ def _source(declared: Resolved) -> Source:
 
 
 def read_logs(
-    store: ObjectStore, manifests: tuple[Manifest, ...], tables: tuple[str, ...]
+    blob: ReadBlob, manifests: tuple[Manifest, ...], tables: tuple[str, ...]
 ) -> dict[str, pd.DataFrame]:
     """Tables of the log of several days, stacked in the order of the manifests."""
 
     def one(manifest: Manifest) -> dict[str, pd.DataFrame]:
         present = [name for name in tables if f"{name}.parquet" in manifest.outputs]
         return {
-            name: _log_table(store, manifest.outputs[f"{name}.parquet"].digest) for name in present
+            name: _log_table(blob, manifest.outputs[f"{name}.parquet"].digest) for name in present
         }
 
     with ThreadPoolExecutor(8) as pool:
@@ -144,10 +158,10 @@ def read_logs(
 
 
 @lru_cache(maxsize=1024)
-def _log_table(store: ObjectStore, digest: str) -> pd.DataFrame:
+def _log_table(blob: ReadBlob, digest: str) -> pd.DataFrame:
     """A log table of one day, kept for the next stage of this process: the windows of two days
     share all days but one. Callers stack them, which copies."""
-    return from_parquet(store.get_blob(digest))
+    return from_parquet(blob(digest))
 
 
 def _none(name: str) -> pd.DataFrame:

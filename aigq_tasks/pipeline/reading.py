@@ -24,7 +24,7 @@ def need(ctx: Context, stage: str, day: date) -> Manifest:
 
 def stored(ctx: Context, manifest: Manifest) -> Stored:
     """What the manifest names, to be read."""
-    return Stored(manifest, ctx.store)
+    return Stored(manifest, ctx.store.get_blob)
 
 
 def table(ctx: Context, manifest: Manifest, name: str) -> pd.DataFrame:
@@ -54,4 +54,4 @@ def model(ctx: Context, entry: Entry, kind: str) -> Manifest:
 
 def logs_of(ctx: Context, days: Iterable[date], tables: tuple[str, ...]) -> dict[str, pd.DataFrame]:
     """Tables of the log of some days, stacked in their order."""
-    return read_logs(ctx.store, tuple(need(ctx, LOGS, day) for day in days), tables)
+    return read_logs(ctx.store.get_blob, tuple(need(ctx, LOGS, day) for day in days), tables)

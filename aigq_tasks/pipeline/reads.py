@@ -7,11 +7,12 @@ model of the release that the day starts from.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from aigq_tasks.errors import AigqError, OutsideTheLog
 from aigq_tasks.sources.base import Source
+from aigq_tasks.storage.canonical import to_json
 from aigq_tasks.storage.ledger import Entry
 from aigq_tasks.storage.manifests import Manifest
 from aigq_tasks.storage.objects import sha256
@@ -205,18 +206,26 @@ class ReleaseId:
 
 @dataclass(frozen=True)
 class Truth:
-    """What the source itself knows of the days, for reports and training logs only."""
+    """What the source itself knows of the day, for reports and training logs only; nothing where
+    it knows nothing.
 
-    days: Days = today
+    ahead: also of the days after it, as far as the visits lie that the day's requests belong to.
+    """
+
+    ahead: bool = False
     key: str = field(default="truth", init=False)
 
     def upstream(self, moment: Moment) -> list[tuple[str, date]]:
         return []
 
-    def resolve(self, moment: Moment) -> Resolved:
-        days = self.days(moment)
-        digest = _digest(moment.source.digest(day) for day in days)
-        return Resolved(digest, days=tuple(days), source=moment.source)
+    def resolve(self, moment: Moment) -> Resolved | None:
+        source = moment.source
+        reach = range(1 + source.truth_ahead if self.ahead else 1)
+        days = [moment.day + timedelta(days=later) for later in reach]
+        known = tuple(day for day in days if source.truth(day) is not None)
+        if not known:
+            return None
+        return Resolved(_digest(map(source.digest, known)), days=known, source=source)
 
 
 @dataclass(frozen=True)
@@ -235,10 +244,52 @@ class Landing:
         if moment.day < first or (last is not None and moment.day > last):
             raise OutsideTheLog(
                 f"{moment.day} is outside the log's days {first}..{last or ''} "
-                "(first = bootstrap_day - launch_days - history_days, or the source's first)"
+                "(the first: history_days before the launch, which is launch_days - 1 days before "
+                "bootstrap_day; or the source's first)"
             )
         digest = moment.source.digest(moment.day)
         return Resolved(digest, days=(moment.day,), source=moment.source)
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Bytes that lie outside the store and that a setting names, known by their digest: those of a
+    base model."""
+
+    key: str
+    digest: Callable[["Settings"], str]
+
+    def upstream(self, moment: Moment) -> list[tuple[str, date]]:
+        return []
+
+    def resolve(self, moment: Moment) -> Resolved:
+        return Resolved(self.digest(moment.settings))
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """The language model that is asked, or that there is none: another one answers otherwise."""
+
+    key: str = field(default="teacher", init=False)
+
+    def upstream(self, moment: Moment) -> list[tuple[str, date]]:
+        return []
+
+    def resolve(self, moment: Moment) -> Resolved:
+        return Resolved(sha256(to_json(moment.settings.teacher.identity())))
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """Nothing, under a key that `compute` asks after: what a variant of a stage goes without."""
+
+    key: str
+
+    def upstream(self, moment: Moment) -> list[tuple[str, date]]:
+        return []
+
+    def resolve(self, moment: Moment) -> Resolved | None:
+        return None
 
 
 def missing(stage: str, day: date) -> AigqError:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,32 +38,38 @@ SCRATCH = "checkpoints"  # in the state folder
 
 @dataclass(frozen=True)
 class Asked:
-    """What running a stage now would mean. manifest: that of the result, without outputs."""
+    """What running a stage now would mean. manifest: that of the result, without outputs.
+    declared: key of a read -> what it stands for, None where nothing is read on such a day."""
 
     manifest: Manifest
-    resolved: Mapping[str, Resolved]
+    declared: Mapping[str, Resolved | None]
 
 
 def ask(stage: Stage[Any], moment: Moment) -> Asked:
     """Resolve all that the stage reads on the day. AigqError when an input is missing."""
-    resolved = _resolved(stage.reads, moment)
+    declared = _resolved(stage.reads, moment)
     return Asked(
         Manifest(
             stage=stage.name,
             day=moment.day,
-            inputs={key: found.digest for key, found in resolved.items()},
+            inputs={key: found.digest for key, found in declared.items() if found},
             config=stage.settings(moment.settings).model_dump(mode="json"),
-            version=version("aigq"),
+            version=_own_version(),
         ),
-        resolved,
+        declared,
     )
+
+
+@cache
+def _own_version() -> str:
+    return version("aigq")  # looked up in files: a plan asks for every stage of every day
 
 
 def given_for(ctx: Context, day: date, reads: Iterable[Read]) -> Given:
     """What a stage with these reads would be given on the day, for whoever looks at the same
     without running a stage. AigqError when an input is missing."""
-    resolved = _resolved(reads, ctx.moment(day))
-    return _given(ctx, resolved, ctx.settings.state_dir / SCRATCH / "none")
+    declared = _resolved(reads, ctx.moment(day))
+    return _given(ctx, declared, ctx.settings.state_dir / SCRATCH / "none")
 
 
 def run_stage(stage: Stage[Any], ctx: Context, day: date) -> Manifest:
@@ -126,7 +133,7 @@ def stale(stage: Stage[Any], moment: Moment, held: Manifest | None) -> str:
 def _execute(stage: Stage[Any], ctx: Context, asked: Asked) -> Manifest:
     wanted = asked.manifest
     scratch = _scratch(ctx, wanted)
-    given = _given(ctx, asked.resolved, scratch)
+    given = _given(ctx, asked.declared, scratch)
     output = stage.compute(given, stage.settings(ctx.settings), wanted.day)
     crash_point("computed")
     outputs = {}
@@ -153,20 +160,22 @@ def files_of(output: Output) -> dict[str, bytes]:
     }
 
 
-def _resolved(reads: Iterable[Read], moment: Moment) -> dict[str, Resolved]:
-    found = ((read.key, read.resolve(moment)) for read in reads)
-    return {key: resolved for key, resolved in found if resolved is not None}
+def _resolved(reads: Iterable[Read], moment: Moment) -> dict[str, Resolved | None]:
+    """Key of a read -> what it stands for. Of reads that share a key, one a day may stand for
+    something: ValueError for two."""
+    declared: dict[str, Resolved | None] = {}
+    for read in reads:
+        found, other = read.resolve(moment), declared.get(read.key)
+        if found and other:
+            raise ValueError(f"two reads stand under '{read.key}' on {moment.day}")
+        declared[read.key] = found or other
+    return declared
 
 
-def _given(ctx: Context, resolved: Mapping[str, Resolved], scratch: Path) -> Given:
+def _given(ctx: Context, declared: Mapping[str, Resolved | None], scratch: Path) -> Given:
     teacher = ctx.settings.teacher
-    return Given(
-        resolved=resolved,
-        store=ctx.store,
-        teacher=Endpoint(teacher, ctx.store) if teacher.url else None,
-        scratch=scratch,
-        passed=crash_point,
-    )
+    asked = Endpoint(teacher, ctx.store) if teacher.url else None
+    return Given(declared, ctx.store.get_blob, asked, scratch, crash_point)
 
 
 def _scratch(ctx: Context, wanted: Manifest) -> Path:

@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from aigq_tasks.pipeline.given import Given
-from aigq_tasks.pipeline.reads import Read
+from aigq_tasks.pipeline.reads import Nothing, Read
 from aigq_tasks.storage.manifests import Manifest
 
 if TYPE_CHECKING:
@@ -74,5 +74,5 @@ class Stage(Generic[S]):
         return replace(self, reads=(*(own for own in self.reads if own.key not in keys), *reads))
 
     def without(self, *keys: str) -> "Stage[S]":
-        """The same without the reads of these keys."""
-        return replace(self, reads=tuple(own for own in self.reads if own.key not in keys))
+        """The same with nothing to read under these keys."""
+        return self.reading(*map(Nothing, keys))

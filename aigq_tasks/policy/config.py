@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aigq_tasks.context.queries import MAX_CHARS, MAX_WORDS, MIN_CHARS
 
+LISTS_AT_ONCE = 128  # prompts of a batch that is written for
+
 
 @dataclass(frozen=True)
 class PolicySample:

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence  # noqa: TID253
 
 from aigq_tasks.context.queries import MAX_QUERY_TOKENS, normalize
 from aigq_tasks.policy.cache import shared_prefill, with_room
+from aigq_tasks.policy.config import LISTS_AT_ONCE
 from aigq_tasks.policy.parse import ListFormat, ParsedList, parse_completions
 
 
@@ -96,7 +97,7 @@ def generate_lists(
     tokenizer: Any,
     prompts: Sequence[str],
     k: int,
-    batch_size: int = 128,
+    batch_size: int = LISTS_AT_ONCE,
     *,
     exactly_k: bool = True,
     max_query_tokens: int = MAX_QUERY_TOKENS,
@@ -130,7 +131,7 @@ def generate(
     rules_of: Callable[[Sequence[int]], Rules | None],
     *,
     max_new_tokens: int,
-    batch_size: int = 128,
+    batch_size: int,
     progress: bool = False,
 ) -> list[list[int]]:
     """The ids that the model writes greedily for each prompt, the end included, in batches of

@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 from aigq_tasks.context.interests import ThinkLimits
+from aigq_tasks.policy.config import LISTS_AT_ONCE
 from aigq_tasks.policy.generate import Spelling, generate
 from aigq_tasks.policy.think import ParsedThink, ThinkFormat, parse_think
 from aigq_tasks.policy.think_rules import ThinkRules
@@ -16,7 +17,7 @@ def generate_think(
     prompts: Sequence[str],
     lines: Sequence[int],
     limits: ThinkLimits,
-    batch_size: int = 128,
+    batch_size: int = LISTS_AT_ONCE,
     *,
     constrained: bool = True,
     progress: bool = False,

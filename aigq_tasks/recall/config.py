@@ -42,10 +42,15 @@ class EbrConfig(_Config):
     weight_decay: float = 0.3
 
 
-class X2qConfig(_Config):
-    """Weights of Eq 19, and what goes into the index."""
+class IndexConfig(_Config):
+    """Weights of Eq 19, and how much of what is tied goes into the index."""
 
     gamma: float = Field(0.7, ge=0, le=1, description="γ: weight of relevance against effect")
     depth: int = Field(30, ge=1, description="queries kept per trigger")
-    days: int = Field(7, ge=1, description="days that what was reasoned for a user counts")
     prior: float = Field(2.0, ge=0, description="users that a tie is shrunk by; views likewise")
+
+
+class X2qConfig(IndexConfig):
+    """And how long a tie counts."""
+
+    days: int = Field(7, ge=1, description="days that what was reasoned for a user counts")

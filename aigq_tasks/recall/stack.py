@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from aigq_tasks.context.queries import is_allowed
 from aigq_tasks.errors import AigqError
 
+TOP = 30  # length of a user's ranking
 RRF_CONSTANT = 60  # Cormack, Clarke & Buettcher, SIGIR 2009
 
+# (users, queries), n each -> float64 (n,): click probabilities, as a model has them.
 Scorer = Callable[[Sequence[str], Sequence[str]], NDArray[np.float64]]
 
 
@@ -41,16 +43,14 @@ class HintStack:
 
     Attributes:
         sources: in order of preference: the first of two sources with equal rank is the one shown.
+        per_source: candidates asked of each source.
         score: click probabilities (n,) of pairs user_ids[i], queries[i] at one fixed position; None
             while a release has no CTR model (launch), which ranks by reciprocal-rank fusion.
-        per_source: candidates asked of each source.
-        top: length of a user's ranking.
     """
 
     sources: Sequence[RecallSource]
+    per_source: int
     score: Scorer | None = None
-    per_source: int = 30
-    top: int = 30
 
     def candidates(
         self, user_ids: Sequence[str], history: pd.DataFrame, as_of: pd.Timestamp
@@ -97,7 +97,7 @@ class HintStack:
         go by query text.
 
         Returns:
-            user_id, rank (1..top), query, source, rank_score (float64), sorted by user and rank.
+            user_id, rank (1..TOP), query, source, rank_score (float64), sorted by user and rank.
 
         Raises:
             AigqError: the scorer returned another number of scores, or one that is not a number.
@@ -113,7 +113,7 @@ class HintStack:
         )
         table["rank"] = table.groupby("user_id").cumcount() + 1
         columns = ["user_id", "rank", "query", "source", "rank_score"]
-        return table.loc[table["rank"] <= self.top, columns].reset_index(drop=True)
+        return table.loc[table["rank"] <= TOP, columns].reset_index(drop=True)
 
 
 def _fusion(rank: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 
-from aigq_tasks.recall.config import X2qConfig
+from aigq_tasks.recall.config import IndexConfig
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -49,7 +49,7 @@ class X2qSource:
         return recalled
 
 
-def x2q_entries(ties: "ir.Table", signals: "ir.Table", config: X2qConfig) -> "ir.Table":
+def x2q_entries(ties: "ir.Table", signals: "ir.Table", config: IndexConfig) -> "ir.Table":
     """The index: trigger, rank (1..depth), query, score; best query first, ties by text.
 
     ties: user_id, trigger, query, place: the reasoning of a user put the query at a place (1 is
@@ -70,7 +70,7 @@ def x2q_entries(ties: "ir.Table", signals: "ir.Table", config: X2qConfig) -> "ir
     return kept.select("trigger", "rank", "query", "score").order_by(["trigger", "rank"])
 
 
-def _relevance(ties: "ir.Table", config: X2qConfig) -> "ir.Table":
+def _relevance(ties: "ir.Table", config: IndexConfig) -> "ir.Table":
     """trigger, query, rel."""
     users = ties.group_by("trigger").aggregate(users=ties.user_id.nunique())
     best = ties.group_by(["trigger", "query", "user_id"]).aggregate(place=ties.place.min())

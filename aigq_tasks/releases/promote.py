@@ -27,7 +27,7 @@ from aigq_tasks.releases.aliases import (
     restore_champion,
 )
 from aigq_tasks.releases.live import go_live
-from aigq_tasks.stages.servable import KINDS, SERVABLE
+from aigq_tasks.stages.servable import KEPT, KINDS, SERVABLE
 from aigq_tasks.stages.u2q import U2Q
 from aigq_tasks.stages.x2q import RESCORED_X2Q, X2Q
 from aigq_tasks.storage.ledger import Entry
@@ -143,8 +143,8 @@ def trial_of(models: Mapping[str, str]) -> Stage[Any]:
     """The servable verdict on a release of these models, not on what the day's results make.
     Histories are told in the texts that the stages of the day read, as they were for its lists."""
     of_the_day = ("gate", "policy", "think-policy")
-    of_the_parent = (Release(kind).key for kind in KINDS if kind != "item-texts")
-    pinned = (Release(kind, pinned=models[kind], key=kind) for kind in KINDS if kind in models)
+    of_the_parent = (Release(kind).key for kind in KEPT)
+    pinned = (Release(kind, pinned=models[kind], key=kind) for kind in KINDS)
     return replace(
         SERVABLE.without(*of_the_day, *of_the_parent).reading(*pinned), name="promote-servable"
     )

@@ -1,4 +1,4 @@
-"""`aigq publish`: the one step that makes a day visible (DESIGN 6)."""
+"""`aigq publish`: the one step that makes a day visible."""
 
 from dataclasses import replace
 from datetime import date
@@ -10,7 +10,8 @@ from aigq_tasks.pipeline.preflight import preflight
 from aigq_tasks.pipeline.reading import live_entry, need, record
 from aigq_tasks.pipeline.runner import stale
 from aigq_tasks.releases.live import publish_release
-from aigq_tasks.stages.day import served_by, steps_of
+from aigq_tasks.stages.day import steps_of
+from aigq_tasks.stages.gate import served_by
 from aigq_tasks.storage.ledger import Entry
 
 SERVABLE = "servable"  # the stage whose verdict `candidate` is put before

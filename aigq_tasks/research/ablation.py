@@ -8,7 +8,6 @@ each step is a stage of its own name, so an ablation resumes where it stopped.
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,16 +23,22 @@ from aigq_tasks.pipeline.reads import Result, Results
 from aigq_tasks.pipeline.runner import given_for, run_stage
 from aigq_tasks.pipeline.stage import Stage
 from aigq_tasks.research.judging import (
-    ArmSettings,
+    ArmSlice,
     arm_settings,
     compute_arm,
     seeded,
     stage_name,
 )
-from aigq_tasks.research.variants import VARIANTS, Variant, compute_sft, learned_from
+from aigq_tasks.research.variants import (
+    VARIANTS,
+    Variant,
+    VariantSlice,
+    compute_sft,
+    learned_from,
+)
 from aigq_tasks.stages.direct_samples import SAMPLES
 from aigq_tasks.stages.evaluate import JUDGED
-from aigq_tasks.stages.first_policies import SFT, THINK_SFT, SftSettings
+from aigq_tasks.stages.first_policies import SFT, THINK_SFT
 
 if TYPE_CHECKING:
     from aigq_tasks.settings import Settings
@@ -48,15 +53,20 @@ TITLED_SAMPLES = replace(
 )
 
 
-def ablation_sft(variant: Variant, seed: int) -> Stage[SftSettings]:
+def ablation_sft(variant: Variant, seed: int) -> Stage[VariantSlice]:
     """The training of the policy that writes for the variant."""
     released = THINK_SFT if variant.think else SFT
-    learner = replace(
-        released,
+
+    def changed(settings: "Settings") -> VariantSlice:
+        own = dict(released.settings(seeded(settings, seed)))
+        return VariantSlice(**own, think=variant.think, change=variant.change)
+
+    learner = Stage(
         name=stage_name("ablation", "sft", variant.learner, seed),
         needs=("s3",),
-        settings=lambda settings: released.settings(seeded(settings, seed)),
-        compute=partial(compute_sft, variant=variant),
+        reads=released.reads,
+        settings=changed,
+        compute=compute_sft,
     )
     if not variant.titled:
         return learner
@@ -65,15 +75,16 @@ def ablation_sft(variant: Variant, seed: int) -> Stage[SftSettings]:
     )
 
 
-def ablation_evaluate(variant: Variant, seed: int) -> Stage[ArmSettings]:
+def ablation_evaluate(variant: Variant, seed: int) -> Stage[ArmSlice]:
     """The variant's lists for all users of a day, scored."""
     learner = ablation_sft(variant, seed).name
 
-    def of_everybody(settings: "Settings") -> ArmSettings:
-        arm = arm_settings(seeded(settings, seed), variant.name, variant.think)
-        return arm.model_copy(update={"holdout": 1.0})
+    def of_everybody(settings: "Settings") -> ArmSlice:
+        arm = arm_settings(settings, variant.name, variant.think)
+        changed = {"holdout": 1.0, "plain": variant.plain, "constrained": not variant.free}
+        return arm.model_copy(update=changed)
 
-    judge: Stage[ArmSettings] = Stage(
+    judge: Stage[ArmSlice] = Stage(
         name=stage_name("ablation", "evaluate", variant.name, seed),
         needs=("s3",),
         reads=(
@@ -81,7 +92,7 @@ def ablation_evaluate(variant: Variant, seed: int) -> Stage[ArmSettings]:
             *JUDGED,
         ),
         settings=of_everybody,
-        compute=partial(compute_arm, prompt=variant.prompt, constrained=not variant.free),
+        compute=compute_arm,
     )
     return judge.without("release item-texts") if variant.titled else judge
 
@@ -116,7 +127,7 @@ def _prompts(ctx: Context, variant: Variant, seed: int) -> list[str]:
     """Those that the variant learns from."""
     stage = ablation_sft(variant, seed)
     given = given_for(ctx, ctx.settings.bootstrap_day, stage.reads)
-    rows = learned_from(given, stage.settings(ctx.settings), variant)
+    rows = learned_from(given, stage.settings(ctx.settings))
     return list(rows["prompt"])
 
 

@@ -17,11 +17,11 @@ import pandas as pd
 
 from aigq_tasks.context.prompt import Histories, render_prompt
 from aigq_tasks.policy.pretrain import Corpus, PretrainConfig, make_corpus, pretrain
+from aigq_tasks.settings import HISTORY_DAYS
 from aigq_tasks.storage.objects import sha256
 
 CUTOFF = date(2017, 9, 1)
 JUDGED_DAYS = 7
-HISTORY_DAYS = 120  # that it is told of when it is judged
 CARD = "card.json"
 
 
@@ -67,7 +67,7 @@ def train_base(past: Past, out: Path, steps: int | None, threads: int) -> dict[s
 
 def judge(model: Any, tokenizer: Any, config: PretrainConfig, past: Past) -> dict[str, float]:
     """Query HR@10 and HR@30 of greedy lists on the searches of the week after the cut-off, each
-    user-day with the history before it; beside popularity on the same user-days."""
+    user-day with the HISTORY_DAYS before it; beside popularity on the same user-days."""
     from aigq_tasks.policy.generate import generate_lists
 
     last = CUTOFF + timedelta(days=JUDGED_DAYS - 1)

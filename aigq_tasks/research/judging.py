@@ -5,7 +5,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from aigq_tasks.context.interests import ThinkLimits
-from aigq_tasks.context.prompt import Shopper
+from aigq_tasks.context.prompt import Shopper, plain_text
 from aigq_tasks.pipeline.given import Given
 from aigq_tasks.pipeline.stage import Output
 from aigq_tasks.serving.lists import Writing, generate, generate_reasoned, writing
@@ -15,38 +15,38 @@ if TYPE_CHECKING:
     from aigq_tasks.settings import Settings
 
 
-class ArmSettings(Asking):
+class ArmSlice(Asking):
     """arm: what the scores call it. limits: of what AIGQ-Think may write; None: AIGQ-Direct
-    writes."""
+    writes. plain: it is told of a shopper in plain text. constrained: AIGQ-Think's decoding is."""
 
     arm: str
     list_length: int
     limits: ThinkLimits | None
     writing: Writing
+    plain: bool = False
+    constrained: bool = True
 
 
-def compute_arm(
-    given: Given,
-    settings: ArmSettings,
-    day: date,
-    prompt: Callable[[Shopper], str] = Shopper.prompt,
-    constrained: bool = True,
-) -> Output:
-    """Per-user scores of what the read "policy" writes for the day's held-out users. prompt: how
-    it is told of a shopper. constrained: whether AIGQ-Think's decoding is."""
+def compute_arm(given: Given, settings: ArmSlice, day: date) -> Output:
+    """Per-user scores of what the read "policy" writes for the day's held-out users."""
     case, policy = held_out_case(given, settings, day), given.result("policy")
-    if settings.limits:
-        made = generate_reasoned(
-            policy, case.shoppers, settings.limits, settings.writing, prompt, constrained
-        )
+    shoppers, limits, how = case.shoppers, settings.limits, settings.writing
+    told = _told(Shopper.think_prompt if limits else Shopper.prompt, settings.plain)
+    if limits:
+        made = generate_reasoned(policy, shoppers, limits, how, told, settings.constrained)
     else:
-        made = generate(policy, case.shoppers, settings.list_length, settings.writing, prompt)
+        made = generate(policy, shoppers, settings.list_length, how, told)
     lists, valid = {settings.arm: made.lists}, {settings.arm: made.valid}
     return Output(tables={"scores": arm_scores(given, case, lists, valid)})
 
 
-def arm_settings(settings: "Settings", arm: str, think: bool = False) -> ArmSettings:
-    return ArmSettings(
+def _told(prompt: Callable[[Shopper], str], plain: bool) -> Callable[[Shopper], str]:
+    """How a policy is told of a shopper."""
+    return (lambda shopper: plain_text(prompt(shopper))) if plain else prompt
+
+
+def arm_settings(settings: "Settings", arm: str, think: bool = False) -> ArmSlice:
+    return ArmSlice(
         seed=settings.seed,
         holdout=settings.samples.holdout,
         history_lines=settings.samples.history_lines,

@@ -29,15 +29,15 @@ from aigq_tasks.pipeline.runner import run_stage
 from aigq_tasks.pipeline.stage import Stage
 from aigq_tasks.policy.config import GrpoConfig
 from aigq_tasks.research.judging import (
-    ArmSettings,
+    ArmSlice,
     arm_settings,
     compute_arm,
     seeded,
     stage_name,
 )
 from aigq_tasks.stages.evaluate import JUDGED
-from aigq_tasks.stages.first_policies import SFT, SftSettings
-from aigq_tasks.stages.update import POLICY, UpdateSettings
+from aigq_tasks.stages.first_policies import SFT, SftSlice
+from aigq_tasks.stages.update import POLICY, UpdateSlice
 
 if TYPE_CHECKING:
     from aigq_tasks.settings import Settings
@@ -56,7 +56,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 RELEASED = {IL_SFT: "sft", "il-grpo": "challenger"}  # arms of a released day's own evaluation
 
 
-def study_sft(seed: int) -> Stage[SftSettings]:
+def study_sft(seed: int) -> Stage[SftSlice]:
     """IL-SFT with another seed."""
     return replace(
         SFT,
@@ -66,7 +66,7 @@ def study_sft(seed: int) -> Stage[SftSettings]:
     )
 
 
-def study_policy(variant: str, seed: int) -> Stage[UpdateSettings]:
+def study_policy(variant: str, seed: int) -> Stage[UpdateSlice]:
     """One update, with another seed, of the study's own policy of the day before."""
     name = stage_name("study", "policy", variant, seed)
 
@@ -88,7 +88,7 @@ def study_policy(variant: str, seed: int) -> Stage[UpdateSettings]:
     )
 
 
-def study_evaluate(arm: str, seed: int) -> Stage[ArmSettings]:
+def study_evaluate(arm: str, seed: int) -> Stage[ArmSlice]:
     """One arm on the day's held-out users: a variant's policy of the day, or the IL-SFT policy."""
     if arm == IL_SFT:
         policy = Result(study_sft(seed).name, _bootstrap_day, key="policy")
@@ -98,7 +98,7 @@ def study_evaluate(arm: str, seed: int) -> Stage[ArmSettings]:
         name=stage_name("study", "evaluate", arm, seed),
         needs=("s3",),
         reads=(policy, *JUDGED),
-        settings=lambda settings: arm_settings(seeded(settings, seed), arm),
+        settings=lambda settings: arm_settings(settings, arm),
         compute=compute_arm,
     )
 

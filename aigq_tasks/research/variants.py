@@ -3,40 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from aigq_tasks.context.interests import Interest, read_interests, render_interests
-from aigq_tasks.context.prompt import Shopper, plain_text
+from aigq_tasks.context.prompt import plain_text
 from aigq_tasks.pipeline.given import Given
 from aigq_tasks.pipeline.stage import Output
-from aigq_tasks.stages.first_policies import SftSettings, rows_of, trained
-
-
-@dataclass(frozen=True)
-class Variant:
-    """base: the variant that it changes, "" if none. rows: (samples, seed) -> samples. plain:
-    prompts are plain text. titled: items go by their titles. free: the policy of `base`, its
-    decoding not constrained to the layout."""
-
-    name: str
-    base: str
-    think: bool
-    rows: Callable[[pd.DataFrame, int], pd.DataFrame]
-    plain: bool = False
-    titled: bool = False
-    free: bool = False
-
-    @property
-    def learner(self) -> str:
-        """The variant whose policy writes."""
-        return self.base if self.free else self.name
-
-    def prompt(self, shopper: Shopper) -> str:
-        """How it is told of a shopper."""
-        prompt = shopper.think_prompt() if self.think else shopper.prompt()
-        return plain_text(prompt) if self.plain else prompt
+from aigq_tasks.stages.first_policies import SftSlice, rows_of, trained
 
 
 def unchanged(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -76,25 +52,65 @@ def spelt_out(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     return rows.assign(prompt=[plain_text(prompt) for prompt in rows["prompt"]])
 
 
+Change = Literal["unchanged", "unordered", "spelt out", "unexplained"]
+CHANGES: dict[Change, Callable[[pd.DataFrame, int], pd.DataFrame]] = {  # (samples, seed) -> samples
+    "unchanged": unchanged,
+    "unordered": unordered,
+    "spelt out": spelt_out,
+    "unexplained": unexplained,
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """base: the variant that it changes, "" if none. change: of the samples. titled: items go by
+    their titles. free: the policy of `base`, its decoding not constrained to the layout."""
+
+    name: str
+    base: str
+    think: bool
+    change: Change = "unchanged"
+    titled: bool = False
+    free: bool = False
+
+    @property
+    def learner(self) -> str:
+        """The variant whose policy writes."""
+        return self.base if self.free else self.name
+
+    @property
+    def plain(self) -> bool:
+        """Whether prompts are plain text, where it learns and where it writes."""
+        return self.change == "spelt out"
+
+
 VARIANTS = (
-    Variant("direct", "", False, unchanged),
-    Variant("direct, unordered labels", "direct", False, unordered),
-    Variant("direct, plain-text prompt", "direct", False, spelt_out, plain=True),
-    Variant("direct, titles for item texts", "direct", False, unchanged, titled=True),
-    Variant("think", "direct", True, unchanged),
-    Variant("think, unordered labels", "think", True, unordered),
-    Variant("think, plain-text prompt", "think", True, spelt_out, plain=True),
-    Variant("think, without rationales", "think", True, unexplained),
-    Variant("think, free decoding", "think", True, unchanged, free=True),
+    Variant("direct", "", False),
+    Variant("direct, unordered labels", "direct", False, "unordered"),
+    Variant("direct, plain-text prompt", "direct", False, "spelt out"),
+    Variant("direct, titles for item texts", "direct", False, titled=True),
+    Variant("think", "direct", True),
+    Variant("think, unordered labels", "think", True, "unordered"),
+    Variant("think, plain-text prompt", "think", True, "spelt out"),
+    Variant("think, without rationales", "think", True, "unexplained"),
+    Variant("think, free decoding", "think", True, free=True),
 )
 
 
-def learned_from(given: Given, settings: SftSettings, variant: Variant) -> pd.DataFrame:
+class VariantSlice(SftSlice):
+    """think: whose samples. change: what becomes of them."""
+
+    think: bool
+    change: Change
+
+
+def learned_from(given: Given, settings: VariantSlice) -> pd.DataFrame:
     """The samples that the variant's policy learns from."""
-    key = "think-samples: sessions" if variant.think else "samples: sessions"
-    return variant.rows(rows_of(given, key, settings.samples), settings.seed)
+    key = "think-samples: sessions" if settings.think else "samples: sessions"
+    rows = rows_of(given, key, settings.samples)
+    return CHANGES[settings.change](rows, settings.seed)
 
 
-def compute_sft(given: Given, settings: SftSettings, day: date, variant: Variant) -> Output:
+def compute_sft(given: Given, settings: VariantSlice, day: date) -> Output:
     """IL-SFT on the variant's samples."""
-    return trained(learned_from(given, settings, variant), settings)
+    return trained(learned_from(given, settings), settings)

@@ -15,7 +15,7 @@ BEHAVIOUR_TABLES = ("searches", "item_clicks", "hint_impressions", "late_clicks"
 
 def history_of(given: Given, name: str) -> pd.DataFrame:
     """The behaviours (see `logs.behaviours`) in the log that was read under that name, items
-    called by the texts of the release; by their titles where its texts were not read."""
+    called by the texts of the release; by their titles where the stage goes without them."""
     texts = item_texts(given.release("item-texts")) if given.released("item-texts") else {}
     return behaviours(given.logs(name), texts)
 

@@ -18,17 +18,12 @@ if TYPE_CHECKING:
 class Writing(Slice):
     """The settings that change what a stored policy writes for a prompt."""
 
-    seed: int
     threads: int
     batch_size: int
 
 
 def writing(settings: "Settings") -> Writing:
-    return Writing(
-        seed=settings.policy.seed,
-        threads=settings.threads,
-        batch_size=settings.generation.batch_size,
-    )
+    return Writing(threads=settings.threads, batch_size=settings.generation.batch_size)
 
 
 @dataclass(frozen=True)
@@ -117,7 +112,7 @@ def _filtered(written: Iterable[tuple[Shopper, Sequence[str], bool]]) -> Generat
 
 
 def _load(policy: Stored, how: Writing) -> tuple[Any, Any]:
-    from aigq_tasks.policy.backbone import load_policy, make_deterministic
+    from aigq_tasks.policy.backbone import NO_DRAWS, load_policy, make_deterministic
 
-    make_deterministic(how.seed, how.threads)
+    make_deterministic(NO_DRAWS, how.threads)
     return load_policy(policy.files())

@@ -51,7 +51,7 @@ class ReleaseStack:
         from aigq_tasks.recall.stack import HintStack
 
         score = self._score if self.click else None
-        stack = HintStack(self.sources, score, self.per_source)
+        stack = HintStack(self.sources, self.per_source, score)
         return stack.rank(users, self.history, self.as_of)
 
     def features(self, users: pd.Series, queries: pd.Series, positions: pd.Series) -> pd.DataFrame:
@@ -177,6 +177,6 @@ def _builder(
         history,
         shown,
         pd.Timestamp(day),
+        own_brand,
         lambda query: categories.classify([query])[0],
-        own_brand=own_brand,
     )

@@ -1,6 +1,6 @@
 """Where days of log come from. The stage `logs` asks a source for a day and checks what it lands.
 
-    base  the protocol: Source, and what serves while it lands (Serve, Served), Scorer
+    base  the protocol: Source, and what serves while it lands (Serve, Served), TrueClicks
 
 Each folder beside it is one source.
 

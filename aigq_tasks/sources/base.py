@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-# (users, queries), n each -> float64 (n,): a probability for each pair.
-Scorer = Callable[[Sequence[str], Sequence[str]], "NDArray[np.float64]"]
+# (users, queries), n each -> float64 (n,): what each pair is truly clicked with, by the source.
+TrueClicks = Callable[[Sequence[str], Sequence[str]], "NDArray[np.float64]"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,12 @@ class Source(Protocol):
         """What MLflow's tag "data" and the reports call it, so that nobody takes it for another."""
         ...
 
+    @property
+    def truth_ahead(self) -> int:
+        """How many days after a request the visit that it belongs to may begin: so far ahead lies
+        the truth of what is asked on a day. 0 where it is the same day, or nobody knows."""
+        ...
+
     def days(self) -> tuple[date, date | None]:
         """The first and the last day that it can land; None: it goes on."""
         ...
@@ -63,7 +69,7 @@ class Source(Protocol):
         """
         ...
 
-    def truth(self, day: date) -> Scorer | None:
+    def truth(self, day: date) -> TrueClicks | None:
         """The click probability that a hint for the query would have had with the user on `day`,
         NaN for a user of whom nothing is known then; None where nobody knows such a thing. For
         reports and training logs: nothing that trains, serves or gates may read it."""

@@ -12,11 +12,11 @@ from aigq_tasks.pipeline.reads import Logs
 from aigq_tasks.pipeline.stage import Output, Slice, Stage
 
 
-class CategorySettings(Slice):
+class CategorySlice(Slice):
     """Nothing can be turned."""
 
 
-def compute(given: Given, settings: CategorySettings, day: date) -> Output:
+def compute(given: Given, settings: CategorySlice, day: date) -> Output:
     """Titles of the items in the log, and queries that led to a click on one → leaf category."""
     from aigq_tasks.evaluation.category import train
 
@@ -44,6 +44,6 @@ CATEGORIES = Stage(
     name="categories",
     needs=("s3", "mlflow"),
     reads=(Logs("history", ("items", "searches", "search_clicks"), history),),
-    settings=lambda settings: CategorySettings(),
+    settings=lambda settings: CategorySlice(),
     compute=compute,
 )

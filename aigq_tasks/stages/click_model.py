@@ -24,7 +24,7 @@ from ctr_model.config import TrainConfig
 KEYS = ["request_id", "position"]
 
 
-class CtrSettings(Slice):
+class CtrSlice(Slice):
     """seed: of the training, and of who is held out."""
 
     seed: int
@@ -32,7 +32,7 @@ class CtrSettings(Slice):
     train: TrainConfig
 
 
-def compute(given: Given, settings: CtrSettings, day: date) -> Output:
+def compute(given: Given, settings: CtrSlice, day: date) -> Output:
     """φ_D of Eq 14, and how φ of the release that served D did on D."""
     from ctr_model.train import train
 
@@ -104,7 +104,7 @@ CTR = Stage(
         Logs("shown", ("hint_impressions", "late_clicks", "impression_features"), shown),
         Release("ctr", optional=True),
     ),
-    settings=lambda settings: CtrSettings(
+    settings=lambda settings: CtrSlice(
         seed=settings.seed, holdout=settings.samples.holdout, train=settings.ctr.train
     ),
     compute=compute,

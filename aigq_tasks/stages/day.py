@@ -5,7 +5,6 @@ in the docs and the test of the Dag follow from here. Loading this module loads 
 imported when it is asked for.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -119,17 +118,3 @@ def after(step: Step, moment: "Moment") -> tuple[str, ...]:
         name for own in step.stage.reads for name, day in own.upstream(moment) if day == moment.day
     }
     return tuple(other.name for other in DAY if other.name in read)
-
-
-def served_by(verdict: Mapping[str, Any]) -> dict[str, str]:
-    """Kind of model -> the step whose result of the day serves as it, for a verdict of `gate`; all
-    else stays what it was in the release that the day started from. A rejected challenger of
-    either variant leaves the parent's policy in place, an insane click model the parent's."""
-    made = {kind: kind for kind in ("recall", "u2q", "x2q", "item-texts")}
-    if verdict["accepted"]:
-        made["direct"] = "policy"
-    if verdict.get("think", {}).get("accepted"):
-        made["think"] = "think-policy"
-    if not verdict["ctr_faults"]:
-        made["ctr"] = "ctr"
-    return made

@@ -15,7 +15,7 @@ from aigq_tasks.samples.holdout import held_out
 from aigq_tasks.serving.histories import BEHAVIOUR_TABLES, history_of
 
 
-class SampleSettings(Slice):
+class SampleSlice(Slice):
     """holdout: share of the day's users left out; 0 for days that no gate judges. engine: both
     give the same tables."""
 
@@ -26,7 +26,7 @@ class SampleSettings(Slice):
     engine: EngineName = Field(exclude=True)
 
 
-def compute(given: Given, settings: SampleSettings, day: date) -> Output:
+def compute(given: Given, settings: SampleSlice, day: date) -> Output:
     """Prompt and ordered labels per session of the day, held-out users left out."""
     log = given.logs("today")
     shown = log["hint_impressions"]
@@ -60,7 +60,7 @@ SAMPLES = Stage(
         Logs("today", ("hint_impressions", "hint_rankings", "users"), today),
         Release("item-texts"),
     ),
-    settings=lambda settings: SampleSettings(
+    settings=lambda settings: SampleSlice(
         seed=settings.seed,
         labels=settings.samples.labels,
         history_lines=settings.samples.history_lines,

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from aigq_tasks.settings import Settings
 
 THINK_CHALLENGER = "think challenger"  # the arm; the one that serves is "think"
+# Of the stack that served the day; the challenger's lists take the place of its u2q.
+RANKED = tuple(kind for kind in STACK_KINDS if kind != "u2q")
 Written = tuple[dict[str, Lists], dict[str, dict[str, bool]]]  # lists, and which are well-formed
 
 
@@ -69,7 +71,7 @@ class Judging(Asking):
     writing: Writing
 
 
-class EvaluateSettings(Judging):
+class EvaluateSlice(Judging):
     """per_source, exposure: of the pages that the challenger's lists would have made."""
 
     per_source: int
@@ -86,7 +88,7 @@ def compute_rivals(given: Given, settings: Judging, day: date) -> Output:
     return Output(tables={"scores": scores})
 
 
-def compute(given: Given, settings: EvaluateSettings, day: date) -> Output:
+def compute(given: Given, settings: EvaluateSlice, day: date) -> Output:
     """Per-user scores and their means, for every arm and segment; and the day's hints, with what
     the challenger's lists would have shown in their place (`evaluation.reweighting`)."""
     think = {}
@@ -190,7 +192,7 @@ def classic_lists(given: Given, settings: Judging, case: Case) -> dict[str, List
 
 def reweighted_hints(
     given: Given,
-    settings: EvaluateSettings,
+    settings: EvaluateSlice,
     case: Case,
     lists: Mapping[str, Sequence[str]],
 ) -> pd.DataFrame:
@@ -203,7 +205,7 @@ def reweighted_hints(
     searched = set(log["searches"]["user_id"]) & set(case.truth)
     shown = log["hint_impressions"]
     shown = shown[shown["user_id"].isin(searched)]
-    models = {kind: given.release(kind) for kind in STACK_KINDS if given.released(kind)}
+    models = {kind: given.release(kind) for kind in RANKED}
     stack = release_stack(
         models, given.logs("before"), case.day, settings.per_source, settings.own_brand
     )
@@ -303,15 +305,12 @@ EVALUATE = Stage(
         Result("think-policy", when=renews_think),
         Result("ctr"),
         Result("rivals"),
-        Release("recall"),
-        Release("ctr"),
-        Release("x2q", optional=True),
         *JUDGED,
     ),
-    settings=lambda settings: EvaluateSettings(
+    settings=lambda settings: EvaluateSlice(
         **dict(judging(settings)),
         per_source=settings.recall.per_source,
         exposure=settings.exposure,
     ),
     compute=compute,
-)
+).reading(*map(Release, RANKED))

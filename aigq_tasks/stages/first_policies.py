@@ -8,13 +8,14 @@ import pandas as pd
 from aigq_tasks.context.tokens import think_tokens
 from aigq_tasks.pipeline.calendar import sessions, think_sessions
 from aigq_tasks.pipeline.given import Given
-from aigq_tasks.pipeline.reads import Results
+from aigq_tasks.pipeline.reads import Outside, Results
 from aigq_tasks.pipeline.stage import Output, Slice, Stage
+from aigq_tasks.policy.backbone import backbone_digest
 from aigq_tasks.policy.config import SftConfig
 from aigq_tasks.stages.update import policy_samples
 
 
-class SftSettings(Slice):
+class SftSlice(Slice):
     """samples: sessions to learn from, the latest. tokens: special tokens that the backbone gets
     besides those of every prompt. seed, threads: of torch."""
 
@@ -26,12 +27,12 @@ class SftSettings(Slice):
     sft: SftConfig
 
 
-def compute(given: Given, settings: SftSettings, day: date) -> Output:
+def compute(given: Given, settings: SftSlice, day: date) -> Output:
     """IL-SFT (Eq 5-6) on the latest sessions of the bootstrap days."""
     return trained(rows_of(given, "samples: sessions", settings.samples), settings)
 
 
-def compute_think(given: Given, settings: SftSettings, day: date) -> Output:
+def compute_think(given: Given, settings: SftSlice, day: date) -> Output:
     """The same on reasoned targets (Eq 8-9)."""
     return trained(rows_of(given, "think-samples: sessions", settings.samples), settings)
 
@@ -42,7 +43,7 @@ def rows_of(given: Given, key: str, count: int) -> pd.DataFrame:
     return pd.concat(days, ignore_index=True).tail(count)
 
 
-def trained(rows: pd.DataFrame, settings: SftSettings) -> Output:
+def trained(rows: pd.DataFrame, settings: SftSlice) -> Output:
     """The backbone after IL-SFT on these samples."""
     from aigq_tasks.policy.backbone import load_backbone, make_deterministic, save_policy
     from aigq_tasks.policy.il_sft import train_il_sft
@@ -63,11 +64,13 @@ def trained(rows: pd.DataFrame, settings: SftSettings) -> Output:
     return Output(files=files, records={"history.json": history}, metrics=metrics)
 
 
+BASE_MODEL = Outside("base model", lambda own: backbone_digest(own.policy.backbone))
+
 SFT = Stage(
     name="sft",
     needs=("s3", "mlflow"),
-    reads=(Results("samples", "sessions", sessions),),
-    settings=lambda settings: SftSettings(
+    reads=(Results("samples", "sessions", sessions), BASE_MODEL),
+    settings=lambda settings: SftSlice(
         backbone=settings.policy.backbone,
         seed=settings.policy.seed,
         threads=settings.threads,
@@ -81,8 +84,8 @@ SFT = Stage(
 THINK_SFT = Stage(
     name="think-sft",
     needs=("s3", "mlflow"),
-    reads=(Results("think-samples", "sessions", think_sessions),),
-    settings=lambda settings: SftSettings(
+    reads=(Results("think-samples", "sessions", think_sessions), BASE_MODEL),
+    settings=lambda settings: SftSlice(
         backbone=settings.policy.backbone,
         seed=settings.policy.seed,
         threads=settings.threads,

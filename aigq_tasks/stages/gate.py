@@ -1,14 +1,14 @@
 """Stage `gate`: may the challengers and the day's click model go live?"""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from typing import Any
 
 import pandas as pd
 
-from aigq_tasks.evaluation.alarms import AlarmLimits, Behaviour, alarms
+from aigq_tasks.evaluation.alarms import Behaviour, alarms
 from aigq_tasks.evaluation.arms import scores_of
 from aigq_tasks.evaluation.config import GateLimits
 from aigq_tasks.evaluation.gates import ListScores, Verdict, decide
@@ -19,8 +19,10 @@ from aigq_tasks.pipeline.reads import Result
 from aigq_tasks.pipeline.stage import Output, Slice, Stage
 from aigq_tasks.stages.evaluate import THINK_CHALLENGER
 
+ALWAYS_NEW = ("recall", "u2q", "x2q", "item-texts")  # kinds that need no verdict
 
-class GateSettings(Slice):
+
+class GateSlice(Slice):
     """seed: of the bootstrap behind intervals. auc_floor, ece_ceiling: of a sane click model."""
 
     seed: int
@@ -29,7 +31,7 @@ class GateSettings(Slice):
     limits: GateLimits
 
 
-def compute(given: Given, settings: GateSettings, day: date) -> Output:
+def compute(given: Given, settings: GateSlice, day: date) -> Output:
     """Verdict with reasons. Rejected: the champion carries on."""
     from ctr_model.validate import sanity
 
@@ -64,16 +66,30 @@ def compute(given: Given, settings: GateSettings, day: date) -> Output:
     return Output(records={"verdict.json": written}, metrics=metrics, tags=tags)
 
 
+def served_by(verdict: Mapping[str, Any]) -> dict[str, str]:
+    """Kind of model -> the stage whose result of the day serves as it, for a verdict; all else
+    stays what it was in the release that the day started from. A rejected challenger of either
+    variant leaves the parent's policy in place, an insane click model the parent's."""
+    made = {kind: kind for kind in ALWAYS_NEW}
+    if verdict["accepted"]:
+        made["direct"] = "policy"
+    if verdict.get("think", {}).get("accepted"):
+        made["think"] = "think-policy"
+    if not verdict["ctr_faults"]:
+        made["ctr"] = "ctr"
+    return made
+
+
 def _decide(
     scores: pd.DataFrame,
     challenger: str,
     champion: str,
     faults: Sequence[str],
-    settings: GateSettings,
+    settings: GateSlice,
     clicks: Comparison | None = None,
 ) -> Verdict:
     new, old = (scores_of(scores, arm) for arm in (challenger, champion))
-    raised = alarms(_behaviour(new), _behaviour(old), AlarmLimits())
+    raised = alarms(_behaviour(new), _behaviour(old), settings.limits.alarms)
     users = new["user_id"].tolist()
     lists = (_list_scores(new), _list_scores(old))
     return decide(*lists, faults, settings.limits, settings.seed, users, raised, clicks)
@@ -108,7 +124,7 @@ GATE = Stage(
     name="gate",
     needs=("s3", "mlflow"),
     reads=(Result("evaluate"), Result("ctr")),
-    settings=lambda settings: GateSettings(
+    settings=lambda settings: GateSlice(
         seed=settings.seed,
         auc_floor=settings.ctr.auc_floor,
         ece_ceiling=settings.ctr.ece_ceiling,

@@ -16,15 +16,16 @@ from aigq_tasks.context.queries import normalize
 from aigq_tasks.errors import AigqError
 from aigq_tasks.pipeline.calendar import history
 from aigq_tasks.pipeline.given import Given
-from aigq_tasks.pipeline.reads import Logs
+from aigq_tasks.pipeline.reads import Logs, Outside
 from aigq_tasks.pipeline.stage import Output, Slice, Stage
+from aigq_tasks.policy.backbone import backbone_digest
 from aigq_tasks.policy.config import PolicySample, SftConfig
 
 BATCH = 256  # prompts and texts are short
 UNSEEN_SHARE = 0.05  # of the facets, kept out of training to judge the texts
 
 
-class ItemModelSettings(Slice):
+class ItemModelSlice(Slice):
     """samples: clicks on search results to learn from. seed, threads: of torch."""
 
     backbone: str
@@ -34,7 +35,7 @@ class ItemModelSettings(Slice):
     threads: int
 
 
-def compute(given: Given, settings: ItemModelSettings, day: date) -> Output:
+def compute(given: Given, settings: ItemModelSlice, day: date) -> Output:
     """IL-SFT from the base model: facets -> the queries that led to clicks on the item."""
     from aigq_tasks.policy.backbone import load_backbone, make_deterministic, save_policy
     from aigq_tasks.policy.il_sft import train_il_sft
@@ -125,8 +126,11 @@ def write_texts(
 ITEM_MODEL = Stage(
     name="item-model",
     needs=("s3", "mlflow"),
-    reads=(Logs("history", ("items", "searches", "search_clicks"), history),),
-    settings=lambda settings: ItemModelSettings(
+    reads=(
+        Logs("history", ("items", "searches", "search_clicks"), history),
+        Outside("base model", lambda own: backbone_digest(own.item_text.backbone)),
+    ),
+    settings=lambda settings: ItemModelSlice(
         backbone=settings.item_text.backbone,
         samples=settings.item_text.samples,
         sft=settings.item_text.sft,

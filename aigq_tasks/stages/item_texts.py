@@ -20,16 +20,15 @@ from aigq_tasks.stages.item_model import with_prompts, write_texts
 COLUMNS = ["item_id", "facets", "text"]
 
 
-class ItemTextSettings(Slice):
+class ItemTextSlice(Slice):
     """Of torch."""
 
-    seed: int
     threads: int
 
 
-def compute(given: Given, settings: ItemTextSettings, day: date) -> Output:
+def compute(given: Given, settings: ItemTextSlice, day: date) -> Output:
     """item_id -> text, for every item that the log has named so far."""
-    from aigq_tasks.policy.backbone import load_policy, make_deterministic
+    from aigq_tasks.policy.backbone import NO_DRAWS, load_policy, make_deterministic
 
     items = with_prompts(given.logs("new")["items"])
     items["facets"] = items["prompt"].map(facets_digest)
@@ -37,7 +36,7 @@ def compute(given: Given, settings: ItemTextSettings, day: date) -> Output:
     if given.released("item-texts"):
         known = given.release("item-texts").table("item_texts")
     new = items[~items["facets"].isin(known["facets"])]
-    make_deterministic(settings.seed, settings.threads)
+    make_deterministic(NO_DRAWS, settings.threads)
     loaded = load_policy(given.release("item-model").files())
     texts = write_texts(*loaded, new["prompt"], progress=True)
     merged = merge_texts(known, items, texts)
@@ -73,6 +72,6 @@ ITEM_TEXTS = Stage(
         Release("item-model"),
         Release("item-texts", optional=True),
     ),
-    settings=lambda settings: ItemTextSettings(seed=settings.policy.seed, threads=settings.threads),
+    settings=lambda settings: ItemTextSlice(threads=settings.threads),
     compute=compute,
 )

@@ -24,7 +24,7 @@ from aigq_tasks.sources.base import Serve, Served
 LATE = "late_next_day"  # clicks on the day's hints that the next day's log will hold
 
 
-class LandSettings(Slice):
+class LandSlice(Slice):
     """seed: of the draws of what is shown."""
 
     seed: int
@@ -33,12 +33,12 @@ class LandSettings(Slice):
     own_brand: tuple[str, ...]
 
 
-def compute(given: Given, settings: LandSettings, day: date) -> Output:
+def compute(given: Given, settings: LandSlice, day: date) -> Output:
     """The day's tables, quarantined rows aside."""
     serve, shown_before = None, empty("hint_impressions")
     if is_hinted(given):
         stack = stack_of(given, day, settings.per_source, settings.own_brand)
-        serve = served_by(stack, given.release_id(), settings)
+        serve = answering(stack, given.release_id(), settings)
         shown_before = given.logs("before")["hint_impressions"]
     landed = given.source().land(day, serve)
     if serve:
@@ -52,7 +52,7 @@ def is_hinted(given: Given) -> bool:
     return given.released("recall")
 
 
-def served_by(stack: ReleaseStack, release: str, settings: LandSettings) -> Serve:
+def answering(stack: ReleaseStack, release: str, settings: LandSlice) -> Serve:
     """What answers the requests of a day: the stack, with exploration."""
 
     def serve(requests: pd.DataFrame) -> Served:
@@ -119,7 +119,7 @@ LOGS = Stage(
         *STACK_READS,
         Result(NAME, eve, when=is_served, key="yesterday"),
     ),
-    settings=lambda settings: LandSettings(
+    settings=lambda settings: LandSlice(
         seed=settings.seed,
         per_source=settings.recall.per_source,
         exposure=settings.exposure,

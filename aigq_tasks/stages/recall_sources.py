@@ -12,20 +12,19 @@ from aigq_tasks.recall.config import EbrConfig
 from aigq_tasks.serving.histories import BEHAVIOUR_TABLES, history_of
 
 
-class RecallSettings(Slice):
-    """threads: of torch; another number gives other bytes."""
+class RecallSlice(Slice):
+    """seed: of the two-tower model, which trains in one thread whatever the setting."""
 
     seed: int
-    threads: int
     ebr: EbrConfig
 
 
-def compute(given: Given, settings: RecallSettings, day: date) -> Output:
+def compute(given: Given, settings: RecallSlice, day: date) -> Output:
     """Popularity, co-click and own-history anew; the two-tower EBR continued from the parent."""
     from aigq_tasks.policy.backbone import make_deterministic
     from aigq_tasks.recall import coclick, ebr, own_history, popularity
 
-    make_deterministic(settings.seed, settings.threads)
+    make_deterministic(settings.seed, threads=1)
     behaviours, as_of = history_of(given, "history"), pd.Timestamp(day + timedelta(days=1))
     parent = None
     if given.released("recall"):
@@ -51,8 +50,6 @@ RECALL = Stage(
     name="recall",
     needs=("s3", "mlflow"),
     reads=(Logs("history", BEHAVIOUR_TABLES, history), Release("item-texts"), Release("recall")),
-    settings=lambda settings: RecallSettings(
-        seed=settings.seed, threads=settings.threads, ebr=settings.recall.ebr
-    ),
+    settings=lambda settings: RecallSlice(seed=settings.seed, ebr=settings.recall.ebr),
     compute=compute,
 )

@@ -27,15 +27,16 @@ from aigq_tasks.pipeline.stage import Output, Slice, Stage
 from aigq_tasks.serving.histories import BEHAVIOUR_TABLES, history_of, shoppers_at
 from aigq_tasks.serving.lists import Writing, generate, reason, writing
 from aigq_tasks.serving.stack import STACK_KINDS, Models, release_stack
-from aigq_tasks.stages.day import served_by
+from aigq_tasks.stages.gate import ALWAYS_NEW, served_by
 
 SAME = 0.8  # share of a canary's list that the cache must hold
 # What a release is tried on. A variant that tries a release as it is, no day's results, reads each
 # of them under the bare kind, and no gate.
 KINDS = ("direct", "think", *STACK_KINDS)
+KEPT = tuple(kind for kind in KINDS if kind not in ALWAYS_NEW)  # unless a verdict lets it go
 
 
-class ServableSettings(Slice):
+class ServableSlice(Slice):
     """canaries: users that the release is tried on; reasoned: of them, those that AIGQ-Think
     reasons for. max_seconds: median CPU time to rank one of them."""
 
@@ -57,10 +58,10 @@ class Trial:
     models: Models
     logs: Mapping[str, pd.DataFrame]
     day: date
-    settings: ServableSettings
+    settings: ServableSlice
 
 
-def compute(given: Given, settings: ServableSettings, day: date) -> Output:
+def compute(given: Given, settings: ServableSlice, day: date) -> Output:
     """Verdict with reasons; `publish` refuses what is not servable."""
     reasons = faults(given, Trial(tried_models(given), given.logs("history"), day, settings))
     return Output(
@@ -73,13 +74,11 @@ def compute(given: Given, settings: ServableSettings, day: date) -> Output:
 def tried_models(given: Given) -> dict[str, Stored]:
     """The models of the release that is tried: what the day's results make of the one that it
     started from."""
-    models = {kind: given.release(kind) for kind in KINDS if given.released(kind)}
-    if given.has("gate"):
-        verdict = given.result("gate").record("verdict.json")
-        made = {kind: given.result(stage) for kind, stage in served_by(verdict).items()}
-    else:
-        made = {kind: given.result(kind) for kind in KINDS if given.has(kind)}
-    return models | made
+    if not given.has("gate"):
+        return {kind: given.result(kind) for kind in KINDS}
+    verdict = given.result("gate").record("verdict.json")
+    made = {kind: given.result(stage) for kind, stage in served_by(verdict).items()}
+    return {kind: given.release(kind) for kind in KEPT} | made
 
 
 def faults(given: Given, trial: Trial) -> list[str]:
@@ -173,14 +172,14 @@ SERVABLE = Stage(
     name="servable",
     needs=("s3", "mlflow"),
     reads=(
-        *(Result(stage) for stage in ("gate", "policy", "ctr", "recall", "u2q", "x2q")),
-        Result("item-texts"),
+        *(Result(stage) for stage in ("gate", "policy", "ctr", *ALWAYS_NEW)),
         Result("think-policy", when=renews_think),
-        *(Release(kind) for kind in ("direct", "think", "ctr", "categories", "item-texts")),
+        *(Release(kind) for kind in KEPT),
+        Release("item-texts"),  # histories are told in these, as they were for the day's lists
         Logs("history", BEHAVIOUR_TABLES, history),
         Logs("today", ("users",), today),
     ),
-    settings=lambda settings: ServableSettings(
+    settings=lambda settings: ServableSlice(
         **dict(settings.servable),
         per_source=settings.recall.per_source,
         list_length=settings.generation.list_length,

@@ -10,7 +10,7 @@ from aigq_tasks.context.interests import TargetLimits
 from aigq_tasks.context.prompt import Histories, Shopper, profile_words
 from aigq_tasks.pipeline.calendar import history
 from aigq_tasks.pipeline.given import Given
-from aigq_tasks.pipeline.reads import Logs, Release, today
+from aigq_tasks.pipeline.reads import LanguageModel, Logs, Release, today
 from aigq_tasks.pipeline.stage import Output, Slice, Stage
 from aigq_tasks.samples.engine import EngineName, Execute, engine
 from aigq_tasks.samples.holdout import held_out
@@ -27,36 +27,21 @@ if TYPE_CHECKING:
 TARGET = set(TargetLimits.model_fields)
 
 
-class TeacherIdentity(Slice):
-    """All of an endpoint that changes its answers, or what they are said to cost. stand_in: there
-    is no endpoint."""
-
-    model: str
-    seed: int
-    max_tokens: int
-    price_in: float
-    price_out: float
-    stand_in: bool
-
-
-class ThinkSampleSettings(Slice):
-    """seed: of who is held out. policy_seed, threads: of torch, for the stand-in's encoder.
-    teacher: who answers, so that another one makes other samples. engine: both give the same
-    tables."""
+class ThinkSampleSlice(Slice):
+    """seed: of who is held out. threads: of torch, for the stand-in's encoder.
+    engine: both give the same tables."""
 
     seed: int
-    policy_seed: int
     threads: int
     labels: int
     generated: int
     history_lines: int
     holdout: float
     limits: TargetLimits
-    teacher: TeacherIdentity
     engine: EngineName = Field(exclude=True)
 
 
-def compute(given: Given, settings: ThinkSampleSettings, day: date) -> Output:
+def compute(given: Given, settings: ThinkSampleSlice, day: date) -> Output:
     """Prompt and reasoned target per user-day, held-out users left out."""
     from aigq_tasks.samples.think import judged_labels, think_samples
 
@@ -94,20 +79,23 @@ def _shoppers(given: Given, heads: pd.DataFrame, users: pd.DataFrame, lines: int
     ]
 
 
-def teacher_of(given: Given, settings: ThinkSampleSettings) -> "Teacher":
+def teacher_of(given: Given, settings: ThinkSampleSlice) -> "Teacher":
     """The language model that the settings name, else the stand-in, from the release's co-click
     table and classifier and the sentence encoder."""
     from aigq_tasks.teacher.teachers import LlmTeacher, StandIn
 
-    if given.teacher:
-        return LlmTeacher(given.teacher)
+    endpoint = given.teacher()
+    if endpoint:
+        return LlmTeacher(endpoint)
     from aigq_tasks.evaluation.encoder import SentenceEncoder
-    from aigq_tasks.policy.backbone import make_deterministic
+    from aigq_tasks.policy.backbone import NO_DRAWS, make_deterministic
 
-    make_deterministic(settings.policy_seed, settings.threads)
+    make_deterministic(NO_DRAWS, settings.threads)
     coclick: Any = classic_sources(given.release("recall"))["coclick"]
     classify = classifier(given.release("categories")).classify
-    return StandIn(_shares(coclick.neighbours), SentenceEncoder(), classify)
+    return StandIn(
+        _shares(coclick.neighbours), SentenceEncoder(), classify, settings.limits.triggers
+    )
 
 
 def _shares(ties: pd.DataFrame) -> dict[str, dict[str, float]]:
@@ -176,24 +164,16 @@ THINK_SAMPLES = Stage(
         Logs("history", BEHAVIOUR_TABLES, history),
         Logs("today", ("users", *LOG_COLUMNS), today),
         *(Release(kind) for kind in ("item-texts", "recall", "categories")),
+        LanguageModel(),
     ),
-    settings=lambda settings: ThinkSampleSettings(
+    settings=lambda settings: ThinkSampleSlice(
         seed=settings.seed,
-        policy_seed=settings.policy.seed,
         threads=settings.threads,
         labels=settings.think.labels,
         generated=settings.think.generated,
         history_lines=settings.samples.history_lines,
         holdout=settings.samples.holdout,
         limits=TargetLimits(**settings.think.limits.model_dump(include=TARGET)),
-        teacher=TeacherIdentity(
-            model=settings.teacher.model,
-            seed=settings.teacher.seed,
-            max_tokens=settings.teacher.max_tokens,
-            price_in=settings.teacher.price_in,
-            price_out=settings.teacher.price_out,
-            stand_in=not settings.teacher.url,
-        ),
         engine=settings.engine,
     ),
     compute=compute,

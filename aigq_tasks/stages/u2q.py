@@ -10,7 +10,7 @@ from aigq_tasks.serving.histories import BEHAVIOUR_TABLES, history_of, shoppers_
 from aigq_tasks.serving.lists import Writing, generate, writing
 
 
-class U2qSettings(Slice):
+class U2qSlice(Slice):
     """What the policy writes, and from how much history."""
 
     history_lines: int
@@ -18,7 +18,7 @@ class U2qSettings(Slice):
     writing: Writing
 
 
-def compute(given: Given, settings: U2qSettings, day: date) -> Output:
+def compute(given: Given, settings: U2qSlice, day: date) -> Output:
     """Lists for the users of the day, from all behaviours up to its end; others carry over."""
     from aigq_tasks.recall import u2q
 
@@ -60,7 +60,7 @@ U2Q = Stage(
         Logs("history", BEHAVIOUR_TABLES, history),
         Logs("today", ("users",), today),
     ),
-    settings=lambda settings: U2qSettings(
+    settings=lambda settings: U2qSlice(
         history_lines=settings.samples.history_lines,
         list_length=settings.generation.list_length,
         writing=writing(settings),

@@ -2,7 +2,7 @@
 click model."""
 
 from collections.abc import Callable, Sequence
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,9 +10,9 @@ import pandas as pd
 
 from aigq_tasks.context.interests import ThinkLimits
 from aigq_tasks.errors import AigqError
-from aigq_tasks.pipeline.calendar import before, days_between
+from aigq_tasks.pipeline.calendar import before
 from aigq_tasks.pipeline.given import Given, Stored
-from aigq_tasks.pipeline.reads import Logs, Moment, Release, Result, Truth
+from aigq_tasks.pipeline.reads import Logs, Release, Result, Truth
 from aigq_tasks.pipeline.stage import Output, Slice, Stage
 from aigq_tasks.policy.config import GrpoConfig, PolicySample
 from aigq_tasks.serving.histories import BEHAVIOUR_TABLES, history_of
@@ -20,14 +20,13 @@ from aigq_tasks.serving.stack import classifier, click_scorer
 
 if TYPE_CHECKING:
     from aigq_tasks.policy.rollouts import Layout
-    from aigq_tasks.sources.base import Scorer
+    from aigq_tasks.recall.stack import Scorer
+    from aigq_tasks.sources.base import TrueClicks
 
     MakeLayout = Callable[[Any, Any], Layout]  # (network, tokenizer) -> layout
 
-TRUTH_DAYS = 3  # home-page requests come up to two days before the visit that they belong to
 
-
-class UpdateSettings(Slice):
+class UpdateSlice(Slice):
     """seed, threads: of torch. own_brand: of the click model's features."""
 
     seed: int
@@ -36,14 +35,14 @@ class UpdateSettings(Slice):
     own_brand: tuple[str, ...]
 
 
-class ThinkUpdateSettings(UpdateSettings):
+class ThinkUpdateSlice(UpdateSlice):
     """limits, history_lines: of what AIGQ-Think may write."""
 
     limits: ThinkLimits
     history_lines: int
 
 
-def compute(given: Given, settings: UpdateSettings, day: date) -> Output:
+def compute(given: Given, settings: UpdateSlice, day: date) -> Output:
     """θ_D = IL-GRPO(θ_parent, samples(D), r_ctr(·; φ_D))   (Eq 15), of AIGQ-Direct."""
     from aigq_tasks.policy.rollouts import ListLayout
 
@@ -54,7 +53,7 @@ def compute(given: Given, settings: UpdateSettings, day: date) -> Output:
     return _updated(given, settings, day, parent, samples, layout)
 
 
-def compute_think(given: Given, settings: ThinkUpdateSettings, day: date) -> Output:
+def compute_think(given: Given, settings: ThinkUpdateSlice, day: date) -> Output:
     """The same of AIGQ-Think (Eq 16-17)."""
     from aigq_tasks.policy.rollouts import ThinkLayout
 
@@ -68,7 +67,7 @@ def compute_think(given: Given, settings: ThinkUpdateSettings, day: date) -> Out
 
 def _updated(
     given: Given,
-    settings: UpdateSettings,
+    settings: UpdateSlice,
     day: date,
     parent: Stored,
     stored: Stored,
@@ -105,7 +104,7 @@ def _updated(
     return Output(files=files, records={"history.json": history}, metrics=metrics)
 
 
-def _click_scorer(given: Given, settings: UpdateSettings, day: date) -> "Scorer":
+def _click_scorer(given: Given, settings: UpdateSlice, day: date) -> "Scorer":
     return click_scorer(
         given.result("ctr"),
         classifier(given.release("categories")),
@@ -116,7 +115,7 @@ def _click_scorer(given: Given, settings: UpdateSettings, day: date) -> "Scorer"
     )
 
 
-def first_known(truths: "Sequence[Scorer]") -> "Scorer | None":
+def first_known(truths: "Sequence[TrueClicks]") -> "TrueClicks | None":
     """The click probability on the first of the days that knows the user, 0 where none does: that
     day's visit is the one that the requests belong to. None without any truth."""
     if not truths:
@@ -152,23 +151,19 @@ def seed_of(day: date, seed: int) -> int:
     return seed * 100_000 + day.toordinal()
 
 
-def _ahead(moment: Moment) -> list[date]:
-    return days_between(moment.day, moment.day + timedelta(days=TRUTH_DAYS - 1))
-
-
 _READS = (
     Result("ctr"),
     Release("categories"),
     Release("item-texts"),
     Logs("before", BEHAVIOUR_TABLES, before),
-    Truth(_ahead),
+    Truth(ahead=True),
 )
 
 POLICY = Stage(
     name="policy",
     needs=("s3", "mlflow"),
     reads=(Result("samples"), Release("direct"), *_READS),
-    settings=lambda settings: UpdateSettings(
+    settings=lambda settings: UpdateSlice(
         seed=settings.policy.seed,
         threads=settings.threads,
         grpo=settings.policy.grpo,
@@ -181,7 +176,7 @@ THINK_POLICY = Stage(
     name="think-policy",
     needs=("s3", "mlflow"),
     reads=(Result("think-samples"), Release("think"), *_READS),
-    settings=lambda settings: ThinkUpdateSettings(
+    settings=lambda settings: ThinkUpdateSlice(
         seed=settings.policy.seed,
         threads=settings.threads,
         grpo=settings.think.grpo,

@@ -12,7 +12,7 @@ from aigq_tasks.pipeline.calendar import history, views
 from aigq_tasks.pipeline.given import Given
 from aigq_tasks.pipeline.reads import Logs, Release, Result, today
 from aigq_tasks.pipeline.stage import Output, Slice, Stage
-from aigq_tasks.recall.config import X2qConfig
+from aigq_tasks.recall.config import IndexConfig, X2qConfig
 from aigq_tasks.recall.x2q import RECENT, X2qSource
 from aigq_tasks.samples.engine import EngineName, engine
 from aigq_tasks.serving.histories import BEHAVIOUR_TABLES, history_of, shoppers_at
@@ -27,23 +27,24 @@ if TYPE_CHECKING:
     Reasoned = list[tuple[Shopper, ParsedThink]]
 
 
-class IndexSettings(Slice):
+class IndexSlice(Slice):
     """What becomes of the reasoning. engine: both give the same tables."""
 
-    x2q: X2qConfig
+    x2q: IndexConfig
     own_brand: tuple[str, ...]
     engine: EngineName = Field(exclude=True)
 
 
-class X2qSettings(IndexSettings):
+class X2qSlice(IndexSlice):
     """What is reasoned, and from how much history."""
 
+    x2q: X2qConfig
     history_lines: int
     limits: ThinkLimits
     writing: Writing
 
 
-def compute(given: Given, settings: X2qSettings, day: date) -> Output:
+def compute(given: Given, settings: X2qSlice, day: date) -> Output:
     """trigger → queries, from what AIGQ-Think writes for who was active on the day, at its end,
     and wrote for others in the days before."""
     users, behaviours = given.logs("today")["users"], history_of(given, "history")
@@ -62,7 +63,7 @@ def compute(given: Given, settings: X2qSettings, day: date) -> Output:
     return Output(tables={"x2q": entries, "ties": ties}, metrics=metrics)
 
 
-def compute_rescored(given: Given, settings: IndexSettings, day: date) -> Output:
+def compute_rescored(given: Given, settings: IndexSlice, day: date) -> Output:
     """The release's index scored by another click model: what was reasoned stays."""
     ties = given.release("x2q").table("ties")
     entries = index_of(given, settings, day, ties, history_of(given, "history"))
@@ -76,7 +77,7 @@ def compute_rescored(given: Given, settings: IndexSettings, day: date) -> Output
 
 
 def index_of(
-    given: Given, settings: IndexSettings, day: date, ties: pd.DataFrame, behaviours: pd.DataFrame
+    given: Given, settings: IndexSlice, day: date, ties: pd.DataFrame, behaviours: pd.DataFrame
 ) -> pd.DataFrame:
     """trigger, rank, query, score at the end of `day`, from ties (the columns of `ties_of`, and
     day) and the click model."""
@@ -180,7 +181,7 @@ X2Q = Stage(
         *_INDEXED,
         Logs("today", ("users",), today),
     ),
-    settings=lambda settings: X2qSettings(
+    settings=lambda settings: X2qSlice(
         x2q=settings.x2q,
         own_brand=settings.ctr.own_brand,
         engine=settings.engine,
@@ -195,8 +196,10 @@ RESCORED_X2Q = Stage(
     name="rescored-x2q",
     needs=("s3", "mlflow"),
     reads=(Release("x2q"), *_INDEXED),
-    settings=lambda settings: IndexSettings(
-        x2q=settings.x2q, own_brand=settings.ctr.own_brand, engine=settings.engine
+    settings=lambda settings: IndexSlice(
+        x2q=IndexConfig(**settings.x2q.model_dump(include=set(IndexConfig.model_fields))),
+        own_brand=settings.ctr.own_brand,
+        engine=settings.engine,
     ),
     compute=compute_rescored,
 )

@@ -1,5 +1,7 @@
 """Where the teacher is and how hard it is pressed."""
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 
@@ -18,3 +20,8 @@ class EndpointConfig(BaseModel):
     max_tokens: int = Field(1024, description="of one answer")
     price_in: float = Field(0.0, description="currency units per million prompt tokens")
     price_out: float = Field(0.0, description="currency units per million answer tokens")
+
+    def identity(self) -> dict[str, Any]:
+        """All of it that changes the answers, or what they are said to cost."""
+        named = {"model", "seed", "max_tokens", "price_in", "price_out"}
+        return self.model_dump(include=named) | {"stand_in": not self.url}

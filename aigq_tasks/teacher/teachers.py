@@ -32,7 +32,6 @@ QueryLists = Sequence[Sequence[str]]  # one per shopper
 
 STAND_IN = "stand-in"
 FITS = 0.4  # affinity from which a query follows from a line, on the scale of cosines
-TRIGGERS = 3  # lines that an interest names at most
 OFTEN = 3  # times that a habit takes
 DUE = 0.8  # share of the usual interval after which a repeat is due
 
@@ -102,11 +101,13 @@ class LlmTeacher:
 @dataclass(frozen=True)
 class StandIn:
     """neighbours: content -> query -> score in (0, 1]. embed: texts -> (n, d) unit rows.
-    classify: texts -> leaf categories, by which queries are grouped into interests."""
+    classify: texts -> leaf categories, by which queries are grouped into interests. triggers:
+    lines that an interest names at most."""
 
     neighbours: Mapping[str, Mapping[str, float]]
     embed: Callable[[Sequence[str]], npt.NDArray[np.float32]]
     classify: Callable[[Sequence[str]], list[str]]
+    triggers: int
     label: str = STAND_IN
     usage: Mapping[str, float] = field(default_factory=dict)  # it costs nothing
 
@@ -167,7 +168,7 @@ class StandIn:
     ) -> Interest:
         strength = affinity[group].max(axis=0)
         # Best first; of equally good lines the more recent one, which stands further down.
-        best = sorted(range(len(shopper.lines)), key=lambda n: (-strength[n], -n))[:TRIGGERS]
+        best = sorted(range(len(shopper.lines)), key=lambda n: (-strength[n], -n))[: self.triggers]
         lines = [n for n in best if strength[n] >= FITS]
         return Interest(
             rationale(shopper.lines[lines[0]]),

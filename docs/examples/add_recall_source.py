@@ -52,5 +52,5 @@ history = pd.DataFrame(
 )
 source: RecallSource = build(history, NOW)
 assert source.recall(["bob"], history, NOW, 2) == {"bob": [("heroin", 1.0), ("jam", 1.0)]}
-ranked = HintStack([source]).rank(["bob"], history, NOW)
+ranked = HintStack([source], 30).rank(["bob"], history, NOW)
 assert ranked["query"].tolist() == ["jam", "tea"]  # the stack keeps what may not be shown

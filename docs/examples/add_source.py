@@ -6,11 +6,12 @@ import tempfile
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 
 from aigq_tasks.logs.schema import empty
-from aigq_tasks.sources.base import Scorer, Serve, Source
+from aigq_tasks.sources.base import Serve, Source, TrueClicks
 from aigq_tasks.stages.land import checked_log
 
 
@@ -18,6 +19,7 @@ from aigq_tasks.stages.land import checked_log
 class SearchFiles:
     """Searches as {"id", "user", "time", "query"} in <folder>/<day>.jsonl."""
 
+    truth_ahead: ClassVar[int] = 0  # nobody knows the truth of any day
     folder: Path
 
     @property
@@ -39,7 +41,7 @@ class SearchFiles:
         users = searches[["user_id"]].drop_duplicates().assign(attributes="")
         return {"searches": searches, "users": users}
 
-    def truth(self, day: date) -> Scorer | None:
+    def truth(self, day: date) -> TrueClicks | None:
         return None
 
     def _file(self, day: date) -> Path:

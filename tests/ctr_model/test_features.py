@@ -69,7 +69,7 @@ def row(builder: FeatureBuilder, user: str, query: str, position: int = 1) -> di
 @pytest.fixture(scope="module")
 def builder() -> FeatureBuilder:
     return FeatureBuilder.from_behaviours(
-        FIVE, SHOWN, AS_OF, lambda q: "dairy" if "milk" in q else ""
+        FIVE, SHOWN, AS_OF, (), lambda q: "dairy" if "milk" in q else ""
     )
 
 
@@ -129,9 +129,7 @@ def test_what_names_the_own_brand_is_said_by_the_shop() -> None:
     )
 
     def brand(query: str, *own_brand: str) -> tuple[float, float]:
-        got = row(
-            FeatureBuilder.from_behaviours(history, SHOWN, AS_OF, None, own_brand), "ann", query
-        )
+        got = row(FeatureBuilder.from_behaviours(history, SHOWN, AS_OF, own_brand), "ann", query)
         return got["query_own_brand"], got["user_own_brand_share"]
 
     assert brand("store brand oats", "store brand") == (1, 0.25)
@@ -205,7 +203,7 @@ def test_the_nearest_phrase_is_the_most_recent_of_equals() -> None:
         ("ann", 5.0, "search", "red wine"),
         ("ann", 7.0, "search", "white wine"),
     )
-    builder = FeatureBuilder.from_behaviours(history, SHOWN, AS_OF)
+    builder = FeatureBuilder.from_behaviours(history, SHOWN, AS_OF, ())
     agrees(row(builder, "ann", "green wine"), near_days_since=5)
 
 
@@ -217,7 +215,7 @@ def test_fatigue_features() -> None:
         ("bob", 1.0, 1, "milk", None),
         ("ann", 30.0, 1, "eggs", 30.0),  # older than the 28 days that are looked at
     )
-    builder = FeatureBuilder.from_behaviours(FIVE, shown, AS_OF)
+    builder = FeatureBuilder.from_behaviours(FIVE, shown, AS_OF, ())
     agrees(
         row(builder, "ann", "milk"),
         shown_ignored_7d=1,
@@ -263,7 +261,7 @@ def test_a_cold_user_has_counts_of_zero_and_no_recency(builder: FeatureBuilder) 
 
 def test_history_older_than_a_season_is_forgotten() -> None:
     history = behaviours(("ann", 90.9, "search", "milk"), ("ann", 91.1, "search", "eggs"))
-    builder = FeatureBuilder.from_behaviours(history, SHOWN, AS_OF)
+    builder = FeatureBuilder.from_behaviours(history, SHOWN, AS_OF, ())
     assert row(builder, "ann", "milk")["pair_searches"] == 1
     assert row(builder, "ann", "eggs")["pair_searches"] == 0
 
@@ -280,7 +278,7 @@ def test_rows_do_not_depend_on_the_batch(builder: FeatureBuilder) -> None:
 
 
 def test_empty_logs_and_empty_queries() -> None:
-    builder = FeatureBuilder.from_behaviours(behaviours(), impressions(), AS_OF)
+    builder = FeatureBuilder.from_behaviours(behaviours(), impressions(), AS_OF, ())
     cold = row(builder, "ann", "milk")
     agrees(cold, query_seen=0, near_similarity=0, query_ctr=float("nan"), position=1)
     assert np.isnan(row(builder, "ann", "")["query_word_users"])
@@ -289,8 +287,8 @@ def test_empty_logs_and_empty_queries() -> None:
 
 def test_wrong_input_is_named() -> None:
     with pytest.raises(ValueError, match="behaviours lack the columns kind"):
-        FeatureBuilder.from_behaviours(FIVE.drop(columns="kind"), SHOWN, AS_OF)
-    builder = FeatureBuilder.from_behaviours(FIVE, SHOWN, AS_OF)
+        FeatureBuilder.from_behaviours(FIVE.drop(columns="kind"), SHOWN, AS_OF, ())
+    builder = FeatureBuilder.from_behaviours(FIVE, SHOWN, AS_OF, ())
     with pytest.raises(ValueError, match="2 users for 1 queries"):
         builder.pairs(["ann", "bob"], ["milk"], 1)
 
@@ -326,7 +324,9 @@ def test_nothing_at_or_after_as_of_changes_a_feature(events, hints, later, later
     def category(query: str) -> str:
         return query.split()[0]
 
-    past = FeatureBuilder.from_behaviours(behaviours(*events), impressions(*hints), AS_OF, category)
+    past = FeatureBuilder.from_behaviours(
+        behaviours(*events), impressions(*hints), AS_OF, (), category
+    )
     # An impression of the past that is clicked at or after as_of is still unclicked.
     clicked_later = [
         (u, t, p, q, -1.0 if i % 2 else 0.0) if click is None else (u, t, p, q, click)
@@ -337,10 +337,10 @@ def test_nothing_at_or_after_as_of_changes_a_feature(events, hints, later, later
     random.shuffle(all_hints)
     tables = behaviours(*all_events), impressions(*all_hints)
     expected = everything(past)
-    again = FeatureBuilder.from_behaviours(*tables, AS_OF, category)
+    again = FeatureBuilder.from_behaviours(*tables, AS_OF, (), category)
     np.testing.assert_array_equal(everything(again), expected)
     # The log that training days share is coded with the future in it.
-    shared = FeatureBuilder(EventLog.of(*tables, category), AS_OF)
+    shared = FeatureBuilder(EventLog.of(*tables, category), AS_OF, ())
     np.testing.assert_array_equal(everything(shared), expected)
 
 
@@ -348,7 +348,7 @@ def test_nothing_at_or_after_as_of_changes_a_feature(events, hints, later, later
 @given(st.lists(EVENTS, max_size=12), st.lists(HINTS, max_size=8))
 def test_the_own_brand_moves_its_two_features_alone(events, hints) -> None:
     tables = behaviours(*events), impressions(*hints)
-    plain = everything(FeatureBuilder.from_behaviours(*tables, AS_OF))
+    plain = everything(FeatureBuilder.from_behaviours(*tables, AS_OF, ()))
     with_brand = FeatureBuilder.from_behaviours(*tables, AS_OF, own_brand=("store brand",))
     branded = everything(with_brand).reshape(4, 6, -1)  # users, queries, features
     share, asked = map(FEATURES.index, ("user_own_brand_share", "query_own_brand"))
@@ -366,7 +366,7 @@ def test_the_own_brand_moves_its_two_features_alone(events, hints) -> None:
 @given(EVENTS)
 def test_an_event_before_as_of_is_counted(event: tuple[str, float, str, str]) -> None:
     user, age, kind, text = event
-    builder = FeatureBuilder.from_behaviours(behaviours(event), impressions(), AS_OF)
+    builder = FeatureBuilder.from_behaviours(behaviours(event), impressions(), AS_OF, ())
     got = row(builder, user, text)
     assert got["pair_searches"] + got["pair_clicks"] == (age < 91)
     assert got["pair_searches"] == (kind == "search" and age < 91)
@@ -375,6 +375,6 @@ def test_an_event_before_as_of_is_counted(event: tuple[str, float, str, str]) ->
 def test_as_of_is_a_moment_not_only_a_day() -> None:
     noon = (AS_OF - timedelta(days=1)) + timedelta(hours=12)
     history = behaviours(("ann", 0.6, "search", "milk"), ("ann", 0.4, "search", "milk"))
-    got = row(FeatureBuilder.from_behaviours(history, SHOWN, noon), "ann", "milk")
+    got = row(FeatureBuilder.from_behaviours(history, SHOWN, noon, ()), "ann", "milk")
     assert noon == datetime(2017, 11, 29, 12)
     agrees(got, pair_searches=1, pair_days_since=0.1)

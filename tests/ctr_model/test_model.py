@@ -83,7 +83,7 @@ def test_score_ranks_at_the_first_position_whatever_the_batch(
             "click_time": pd.to_datetime(["2017-11-01", None]).as_unit("us"),
         }
     )
-    builder = FeatureBuilder.from_behaviours(history, shown, pd.Timestamp("2017-11-06"))
+    builder = FeatureBuilder.from_behaviours(history, shown, pd.Timestamp("2017-11-06"), ())
     users, queries = ["ann", "bob", "ann"], ["milk", "milk", "oat milk"]
     expected = model.predict(builder.pairs(users, queries, 1))
     assert not np.array_equal(expected, model.predict(builder.pairs(users, queries, 3)))
@@ -98,6 +98,6 @@ def test_score_refuses_a_model_of_other_features(model: CtrModel) -> None:
     empty = pd.DataFrame(
         columns=["user_id", "time", "kind", "content", "position", "query", "clicked", "click_time"]
     ).astype({"time": "datetime64[us]", "click_time": "datetime64[us]"})
-    builder = FeatureBuilder.from_behaviours(empty, empty, pd.Timestamp("2017-11-06"))
+    builder = FeatureBuilder.from_behaviours(empty, empty, pd.Timestamp("2017-11-06"), ())
     with pytest.raises(ValueError, match="other features"):
         score(other, builder, ["ann"], ["milk"])

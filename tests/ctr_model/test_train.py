@@ -75,7 +75,7 @@ def process() -> tuple[Rows, np.ndarray]:
     )
     log = EventLog.of(behaviours, impressions)
     features = [
-        FeatureBuilder(log, start).pairs(
+        FeatureBuilder(log, start, ()).pairs(
             shown["user_id"].tolist(), shown["query"].tolist(), shown["position"].to_numpy()
         )
         for start, shown in impressions.groupby(impressions["time"].dt.normalize())

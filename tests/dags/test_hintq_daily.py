@@ -57,6 +57,12 @@ def test_every_stage_waits_for_what_it_reads(daily: Any) -> None:
         assert read_by(stage) <= before, stage
 
 
+def test_publish_waits_for_every_stage(daily: Any) -> None:
+    """It checks that each is up to date: one that still ran would be found out of date."""
+    before = daily.get_task("publish").get_flat_relative_ids(upstream=True)
+    assert set(map(task_of, NAMES)) <= before
+
+
 def test_the_table_is_in_an_order_in_which_the_dag_may_run(daily: Any) -> None:
     """So a person may run the commands one after the other, as `aigq --help` lists them."""
     done: set[str] = set()

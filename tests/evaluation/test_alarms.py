@@ -3,7 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aigq_tasks.evaluation.alarms import AlarmLimits, Behaviour, alarms
+from aigq_tasks.evaluation.alarms import Behaviour, alarms
+from aigq_tasks.evaluation.config import AlarmLimits
 
 HONEST = Behaviour(
     proxy=np.array([0.1, 0.2]),

@@ -12,10 +12,14 @@ from aigq_tasks.errors import AigqError, OutsideTheLog
 from aigq_tasks.pipeline import calendar
 from aigq_tasks.pipeline.reads import (
     Landing,
+    LanguageModel,
     Logs,
     Moment,
+    Nothing,
+    Outside,
     Release,
     ReleaseId,
+    Resolved,
     Result,
     Results,
     Truth,
@@ -45,7 +49,13 @@ def entry(**models: str) -> Entry:
 
 
 def source(first: date = date(2017, 1, 1), last: date | None = date(2017, 12, 29)) -> Any:
-    return SimpleNamespace(days=lambda: (first, last), digest=lambda day: f"source {day}")
+    """One that knows the truth of every day, and two days ahead."""
+    return SimpleNamespace(
+        days=lambda: (first, last),
+        digest=lambda day: f"source {day}",
+        truth=lambda day: "known",
+        truth_ahead=2,
+    )
 
 
 def moment(
@@ -131,11 +141,53 @@ def test_a_release_is_named_by_its_models_alone() -> None:
     assert ReleaseId().resolve(moment()) is None
 
 
-def test_the_truth_is_digested_by_the_source() -> None:
-    read = Truth(lambda moment: [EVE, DAY])
-    found = read.resolve(moment())
-    assert found.days == (EVE, DAY)
-    assert found.digest == sha256(b"source 2017-11-05\nsource 2017-11-06")
+def test_the_truth_is_digested_by_the_source_as_far_ahead_as_it_says() -> None:
+    found, ahead = Truth().resolve(moment()), Truth(ahead=True).resolve(moment())
+    assert found is not None
+    assert ahead is not None
+    assert (found.days, found.digest) == ((DAY,), sha256(b"source 2017-11-06"))
+    assert ahead.days == (DAY, DAY + timedelta(days=1), DAY + timedelta(days=2))
+    lines = b"source 2017-11-06\nsource 2017-11-07\nsource 2017-11-08"
+    assert ahead.digest == sha256(lines)
+
+
+def test_of_days_without_a_truth_nothing_is_read() -> None:
+    def unread(day: date) -> str:
+        raise AssertionError(f"{day} is digested")
+
+    log = source()
+    log.truth, log.digest = lambda day: None, unread
+    assert Truth(ahead=True).resolve(moment(log=log)) is None
+    log.truth = lambda day: "known" if day == DAY else None  # tomorrow nobody knows yet
+    log.digest = {DAY: "source"}.__getitem__
+    found = Truth(ahead=True).resolve(moment(log=log))
+    assert found is not None
+    assert (found.days, found.digest) == ((DAY,), sha256(b"source"))
+
+
+def test_what_lies_outside_the_store_is_known_by_its_digest() -> None:
+    read = Outside("base model", lambda settings: f"of {settings.policy.backbone}")
+    assert read.key == "base model"
+    assert read.resolve(moment()) == Resolved("of tiny")
+    assert read.upstream(moment()) == []
+
+
+def test_another_language_model_is_another_input_and_where_it_runs_is_none() -> None:
+    def digest(**changes: Any) -> str:
+        teacher = SETTINGS.teacher.model_copy(update=changes)
+        now = replace(moment(), settings=SETTINGS.model_copy(update={"teacher": teacher}))
+        return LanguageModel().resolve(now).digest
+
+    asked = digest(url="http://here/v1", model="good")
+    assert digest() == digest(retries=9) != asked  # without a URL the stand-in answers
+    assert asked == digest(url="http://there/v1", model="good", concurrency=1)
+    for name, value in {"model": "x", "seed": 1, "max_tokens": 2, "price_in": 3.0}.items():
+        assert digest(**{"url": "http://here/v1", "model": "good", name: value}) != asked
+
+
+def test_nothing_is_declared_too() -> None:
+    read = Nothing("gate")
+    assert (read.key, read.resolve(moment()), read.upstream(moment())) == ("gate", None, [])
 
 
 def test_a_day_that_the_source_lacks_is_outside_the_log() -> None:

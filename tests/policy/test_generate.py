@@ -1,5 +1,7 @@
+import random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch  # noqa: TID253
 from transformers import (  # noqa: TID253
@@ -177,6 +179,15 @@ def test_lists_come_in_the_order_of_the_prompts_whatever_the_batches(
     for batch_size in (1, 3):
         assert generate_lists(model, tokenizer, prompts, 3, batch_size=batch_size) == together
     assert generate_lists(model, tokenizer, [], 3) == []
+
+
+def test_lists_draw_nothing(policy: Any, prompts: list[str]) -> None:
+    """So no seed changes them."""
+    model, tokenizer = policy()
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    generate_lists(model, tokenizer, prompts, 3)
+    assert torch.get_rng_state().equal(before[0])
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before[1:]
 
 
 def test_the_training_mode_is_left_as_it_was(policy: Any, prompts: list[str]) -> None:

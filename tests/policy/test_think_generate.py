@@ -1,7 +1,10 @@
+import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
+import torch  # noqa: TID253
 
 from aigq_tasks.context.interests import Interest, ThinkLimits, render_interests
 from aigq_tasks.context.prompt import HistoryLine, render_think_prompt
@@ -55,6 +58,16 @@ def test_what_il_sft_taught_is_written(thinker: tuple[Any, Any], prompts: list[s
     for constrained in (True, False):
         written = generate_think(*thinker, prompts, [3, 1], LIMITS, constrained=constrained)
         assert [list(parsed.interests.values()) for parsed in written] == INTERESTS
+
+
+@pytest.mark.parametrize("constrained", [True, False])
+def test_reasoning_draws_nothing(
+    thinker: tuple[Any, Any], prompts: list[str], constrained: bool
+) -> None:
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    generate_think(*thinker, prompts, [3, 1], LIMITS, constrained=constrained)
+    assert torch.get_rng_state().equal(before[0])
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before[1:]
 
 
 def test_no_prompt(thinker: tuple[Any, Any]) -> None:

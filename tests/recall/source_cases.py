@@ -150,7 +150,7 @@ class RecallSourceCases:
 
     def test_the_stack_shows_none_that_may_not_be_shown(self, source: RecallSource) -> None:
         """A source may propose anything that the log holds: the stack is what keeps the rules."""
-        shown = HintStack((source,)).candidates(USERS, HISTORY, AS_OF)
+        shown = HintStack((source,), 30).candidates(USERS, HISTORY, AS_OF)
         assert len(shown)
         assert shown["query"].map(is_allowed).all()
         assert set(shown["source"]) == {source.name}

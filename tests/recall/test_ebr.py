@@ -72,6 +72,19 @@ def test_same_inputs_same_bytes(learned: tuple[ebr.Ebr, list[float]]) -> None:
     assert other.to_files()["ebr.safetensors"] != files["ebr.safetensors"]
 
 
+def test_the_number_of_threads_changes_no_byte() -> None:
+    """Enough contents that torch would share the work."""
+    names = [("ann", 1 + n % 30, "search", f"need {n} of {n % 700}") for n in range(3000)]
+    history = behaviours(*names)
+    config, files, own = EbrConfig(epochs=1), [], torch.get_num_threads()
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        trained, _ = ebr.train(history, AS_OF, config, seed=3)
+        files.append(trained.to_files())
+    torch.set_num_threads(own)
+    assert files[0] == files[1] == files[2]
+
+
 def test_recall_is_the_exact_top_of_the_dot_products(
     learned: tuple[ebr.Ebr, list[float]],
 ) -> None:

@@ -17,10 +17,10 @@ HISTORY = behaviours(
 DAY = AS_OF.date()
 
 
-def stack(**options: object) -> HintStack:
+def stack(per_source: int = 30, **options: object) -> HintStack:
     """u2q and popularity; popularity has milk, jam, the long one, tea."""
     lists = u2q.U2qSource(u2q.build({"ann": ["tea", "milk", "salt"]}, DAY))
-    return HintStack((lists, popularity.build(HISTORY, AS_OF)), **options)
+    return HintStack((lists, popularity.build(HISTORY, AS_OF)), per_source, **options)
 
 
 def test_candidates_are_a_union_that_remembers_all_sources() -> None:
@@ -45,8 +45,8 @@ def test_candidates_are_a_union_that_remembers_all_sources() -> None:
 def test_equal_ranks_show_the_earlier_source() -> None:
     twice = u2q.U2qSource(u2q.build({"ann": ["milk"]}, DAY))
     popular = popularity.build(HISTORY, AS_OF)
-    first = HintStack((twice, popular)).candidates(["ann"], HISTORY, AS_OF)
-    last = HintStack((popular, twice)).candidates(["ann"], HISTORY, AS_OF)
+    first = HintStack((twice, popular), 30).candidates(["ann"], HISTORY, AS_OF)
+    last = HintStack((popular, twice), 30).candidates(["ann"], HISTORY, AS_OF)
     milk = [rows.loc[rows["query"] == "milk", "source"].item() for rows in (first, last)]
     assert milk == ["u2q", "popularity"]
 
@@ -68,10 +68,15 @@ def test_the_scorer_ranks_and_ties_go_by_text() -> None:
         asked.extend(zip(users, queries, strict=True))
         return np.array([0.9 if query == "salt" else 0.1 for query in queries])
 
-    ranking = stack(score=score, top=3).rank(["ann"], HISTORY, AS_OF)
+    ranking = stack(score=score).rank(["ann"], HISTORY, AS_OF)
     assert asked == [("ann", query) for query in ("jam", "milk", "salt", "tea")]
-    assert ranking["query"].tolist() == ["salt", "jam", "milk"]
-    assert ranking["rank_score"].tolist() == [0.9, 0.1, 0.1]
+    assert ranking["query"].tolist() == ["salt", "jam", "milk", "tea"]
+    assert ranking["rank_score"].tolist() == [0.9, 0.1, 0.1, 0.1]
+
+
+def test_a_ranking_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aigq_tasks.recall.stack.TOP", 3)
+    assert stack().rank(["ann"], HISTORY, AS_OF)["query"].tolist() == ["milk", "tea", "jam"]
 
 
 @pytest.mark.parametrize("scores", [np.array([0.5]), np.full(4, np.nan)])
@@ -86,5 +91,5 @@ def test_per_source_limits_what_is_asked() -> None:
 
 
 def test_a_stack_without_proposals_ranks_nothing() -> None:
-    empty = HintStack((own_history.build(HISTORY, AS_OF),)).rank(["new"], HISTORY, AS_OF)
+    empty = HintStack((own_history.build(HISTORY, AS_OF),), 30).rank(["new"], HISTORY, AS_OF)
     assert len(empty) == 0

@@ -1,10 +1,17 @@
+from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 
 import pandas as pd
+import pytest
+import tables
 
 from aigq_tasks.context.interests import Interest, read_interests, render_interests
+from aigq_tasks.context.prompt import Shopper, plain_text
+from aigq_tasks.pipeline.reads import Nothing, Release
+from aigq_tasks.pipeline.runner import ask
 from aigq_tasks.research.ablation import (
     METRICS,
     TITLED_SAMPLES,
@@ -12,7 +19,16 @@ from aigq_tasks.research.ablation import (
     ablation_sft,
     report,
 )
-from aigq_tasks.research.variants import VARIANTS, learned_from, spelt_out, unexplained, unordered
+from aigq_tasks.research.judging import _told
+from aigq_tasks.research.variants import (
+    CHANGES,
+    VARIANTS,
+    Variant,
+    learned_from,
+    spelt_out,
+    unexplained,
+    unordered,
+)
 from aigq_tasks.settings import Settings
 
 SETTINGS = Settings()
@@ -106,20 +122,46 @@ def test_everybody_is_judged_by_the_policy_of_the_bootstrap() -> None:
         (policy,) = [read for read in judge.reads if read.key == "policy"]
         assert policy.upstream(moment) == [(ablation_sft(variant, 18).name, eve)]
         own = judge.settings(SETTINGS)
-        assert (own.arm, own.holdout, own.writing.seed) == (variant.name, 1.0, 18)
+        assert (own.arm, own.holdout) == (variant.name, 1.0)
         assert (own.limits is not None) == variant.think
         assert ablation_sft(variant, 18).settings(SETTINGS).seed == 18
+
+
+def test_what_a_variant_changes_is_an_input() -> None:
+    """Under the same name another change makes another result."""
+
+    def digests(variant: Variant) -> tuple[str, str]:
+        named = replace(variant, name="the same")
+        learner, judge = ablation_sft(named, 18), ablation_evaluate(named, 18)
+        now = tables.moment(SETTINGS, SETTINGS.bootstrap_day + timedelta(days=1))
+        return tuple(ask(stage, now).manifest.input_digest for stage in (learner, judge))
+
+    plain = BY_NAME["think"]
+    own = digests(plain)
+    assert digests(replace(plain, change="unordered"))[0] != own[0]
+    assert digests(replace(plain, change="spelt out"))[1] != own[1]
+    assert digests(replace(plain, free=True, base="the same")) == (own[0], ANY)
+    assert digests(replace(plain, free=True, base="the same"))[1] != own[1]
+    assert digests(BY_NAME["direct"])[1] != digests(replace(BY_NAME["direct"], titled=True))[1]
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_policy_is_told_as_it_was_taught(plain: bool) -> None:
+    shopper = Shopper("ann", "65+", ())
+    told = _told(Shopper.prompt, plain)(shopper)
+    assert told == (plain_text(shopper.prompt()) if plain else shopper.prompt())
 
 
 def test_titled_items_have_no_texts() -> None:
     titled = BY_NAME["direct, titles for item texts"]
     stages = (TITLED_SAMPLES, ablation_sft(titled, 18), ablation_evaluate(titled, 18))
-    assert all("release item-texts" not in {r.key for r in stage.reads} for stage in stages)
+    for stage in stages:
+        assert Release("item-texts") not in stage.reads
+    assert Nothing("release item-texts") in TITLED_SAMPLES.reads
     assert TITLED_SAMPLES.settings(SETTINGS).holdout == 0.0
     eve = SETTINGS.bootstrap_day
     moment: Any = SimpleNamespace(day=eve, settings=SETTINGS)
-    (read,) = ablation_sft(titled, 18).reads
-    assert read.key == "samples: sessions"
+    (read,) = [own for own in ablation_sft(titled, 18).reads if own.key == "samples: sessions"]
     assert set(read.upstream(moment)) == {
         (TITLED_SAMPLES.name, eve - timedelta(days=back))
         for back in range(SETTINGS.samples.bootstrap_days)
@@ -134,7 +176,7 @@ def test_a_variant_learns_from_the_latest_samples_changed() -> None:
     for name, learned in (("direct", DIRECT), ("think, without rationales", THINK)):
         variant = BY_NAME[name]
         own = ablation_sft(variant, 18).settings(SETTINGS).model_copy(update={"samples": 4})
-        rows = learned_from(given, own, variant)
+        rows = learned_from(given, own)
         pd.testing.assert_frame_equal(
-            rows.reset_index(drop=True), variant.rows(learned.head(4), 18)
+            rows.reset_index(drop=True), CHANGES[variant.change](learned.head(4), 18)
         )

@@ -16,7 +16,7 @@ from aigq_tasks.pipeline.reading import need
 from aigq_tasks.pipeline.stage import Output
 from aigq_tasks.releases.landing import land, too_bad
 from aigq_tasks.settings import LogSettings
-from aigq_tasks.stages.land import LOGS, LandSettings, checked_log
+from aigq_tasks.stages.land import LOGS, LandSlice, checked_log
 from aigq_tasks.tracking.runs import Tracking
 
 NOON = pd.Timestamp(DAY) + pd.Timedelta(hours=12)
@@ -125,7 +125,7 @@ def test_when_a_table_is_too_bad(
     assert too_bad(metrics | {"clicks": 1.0, "who": "w"}, limits) == pytest.approx(found)
 
 
-def bad_day(given: Given, settings: LandSettings, day: date) -> Output:
+def bad_day(given: Given, settings: LandSlice, day: date) -> Output:
     return checked_log({"searches": searches()}, day, impressions(EVE))
 
 

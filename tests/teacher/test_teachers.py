@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,7 @@ def embed(texts: Sequence[str]) -> npt.NDArray[np.float32]:
     return np.array([VECTORS[text] for text in texts], dtype=np.float32)
 
 
-TEACHER = StandIn(NEIGHBOURS, embed, lambda queries: [CATEGORIES.get(q, "") for q in queries])
+TEACHER = StandIn(NEIGHBOURS, embed, lambda queries: [CATEGORIES.get(q, "") for q in queries], 3)
 
 
 def test_candidates_go_with_the_whole_history_and_are_new() -> None:
@@ -58,6 +59,12 @@ def test_interests_are_categories_with_the_lines_they_follow_from() -> None:
         Interest("tea often", (2,), ("honey",)),
     ]
     assert TEACHER.explain([Shopper("h2", "", ())], [queries], 5) == [[]]
+
+
+def test_an_interest_names_no_more_lines_than_it_may() -> None:
+    one = replace(TEACHER, triggers=1)
+    [[interest]] = one.explain([SHOPPER], [["milk"]], 5)
+    assert interest == Interest("milk due again", (1,), ("milk",))
 
 
 def test_later_categories_join_the_nearest_interest() -> None:

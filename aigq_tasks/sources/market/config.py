@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+LOOKAHEAD_DAYS = 2  # how long before a visit its home-page requests may come
+
 
 class MarketConfig(BaseModel):
     """The replayed market (docs/market.md). Shares and probabilities are per visit unless said."""

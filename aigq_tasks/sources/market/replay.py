@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from aigq_tasks.sources.market.clicks import Basket, click_probability, match
-from aigq_tasks.sources.market.config import MarketConfig
+from aigq_tasks.sources.market.config import LOOKAHEAD_DAYS, MarketConfig
 from aigq_tasks.sources.market.lexicon import uniform
-from aigq_tasks.sources.market.visits import LOOKAHEAD_DAYS, visits_between
+from aigq_tasks.sources.market.visits import visits_between
 
 _CLICK, _DELAY = 11, 12
 CLICK_DELAY_MINUTES = 20.0  # mean time from impression to click

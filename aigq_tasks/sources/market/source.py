@@ -13,8 +13,8 @@ from importlib import metadata, resources
 from typing import TYPE_CHECKING
 
 from aigq_tasks.errors import OutsideTheLog
-from aigq_tasks.sources.base import Scorer, Serve
-from aigq_tasks.sources.market.config import MarketConfig
+from aigq_tasks.sources.base import Serve, TrueClicks
+from aigq_tasks.sources.market.config import LOOKAHEAD_DAYS, MarketConfig
 from aigq_tasks.storage.canonical import to_json
 
 if TYPE_CHECKING:
@@ -40,6 +40,10 @@ class MarketSource:
     def label(self) -> str:
         return LABEL
 
+    @property
+    def truth_ahead(self) -> int:
+        return LOOKAHEAD_DAYS
+
     def days(self) -> tuple[date, date | None]:
         return FIRST_DAY, LAST_DAY
 
@@ -56,7 +60,7 @@ class MarketSource:
             raise OutsideTheLog(f"{day} is outside the market's days {FIRST_DAY}..{LAST_DAY}")
         return landed(day, self.config, self.seed, serve)
 
-    def truth(self, day: date) -> Scorer:
+    def truth(self, day: date) -> TrueClicks:
         """The mean over the user's visits of `day` of what a hint at position 1 would be clicked
         with at the visit's start. The day's baskets are put together when it is first asked."""
         from aigq_tasks.sources.market.oracle import baskets_of_users, true_clicks

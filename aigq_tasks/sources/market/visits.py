@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from aigq_tasks.sources.market.catalogue import load_catalogue, load_profiles
-from aigq_tasks.sources.market.config import MarketConfig
+from aigq_tasks.sources.market.config import LOOKAHEAD_DAYS, MarketConfig
 from aigq_tasks.sources.market.items import items_of
 from aigq_tasks.sources.market.lexicon import MODIFIERS, choose_phrasing, uniform
 
@@ -22,7 +22,6 @@ HABIT = 0.90  # share of searches that use the household's own phrasing of the n
 MODIFIER_SHARE = 0.16  # (household, need) pairs whose searches carry a modifier
 MAX_ITEM_CLICKS = 20
 FOUND = 0.7  # share of searches whose results are clicked
-LOOKAHEAD_DAYS = 2  # how long before a visit its home-page requests may come
 REQUEST_GAP_HOURS = 16.0  # mean time from a home-page request to its visit
 # Salts keep the habits independent of each other.
 _COLD, _PHRASE, _MODIFIER, _WHICH, _SAMPLE, _FOUND = range(6)

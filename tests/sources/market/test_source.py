@@ -10,7 +10,7 @@ from aigq_tasks.logs.validation import check_rows
 from aigq_tasks.sources.base import Served, Source
 from aigq_tasks.sources.market import oracle, replay, visits
 from aigq_tasks.sources.market.clicks import Basket, true_click_probability
-from aigq_tasks.sources.market.config import MarketConfig
+from aigq_tasks.sources.market.config import LOOKAHEAD_DAYS, MarketConfig
 from aigq_tasks.sources.market.items import items_of
 from aigq_tasks.sources.market.source import MarketSource
 from aigq_tasks.sources.market.visits import (
@@ -53,6 +53,7 @@ def test_what_it_is_costs_nothing_to_say(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(visits, "load_catalogue", read)
     source: Source = MarketSource(MarketConfig(households=7), SEED)
     assert source.label == "replayed-market (simulated)"
+    assert source.truth_ahead == LOOKAHEAD_DAYS == 2
     assert source.days() == (date(2017, 1, 1), date(2017, 12, 29))
     assert len(source.digest(DAY)) == 64
     assert source.truth(DAY) is not None

@@ -6,12 +6,11 @@ import pytest
 
 from aigq_tasks.logs.validation import check_rows
 from aigq_tasks.sources.market.catalogue import load_catalogue, load_profiles
-from aigq_tasks.sources.market.config import MarketConfig
+from aigq_tasks.sources.market.config import LOOKAHEAD_DAYS, MarketConfig
 from aigq_tasks.sources.market.items import common_phrases, items_of
 from aigq_tasks.sources.market.lexicon import MODIFIERS, load_phrasings
 from aigq_tasks.sources.market.visits import (
     HABIT,
-    LOOKAHEAD_DAYS,
     MODIFIER_SHARE,
     kept_households,
     own_phrases,
