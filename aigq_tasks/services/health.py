@@ -1,14 +1,10 @@
 """One probe per server: a real request, and in plain words what is missing while it fails."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
 
 import requests
 
 from aigq_tasks.settings import Settings
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 SECONDS = 3.0
 HEALTH_KEY = "health"
@@ -21,11 +17,11 @@ def s3(settings: Settings, secrets: dict[str, str]) -> str | None:
     A read is asked for, not only an answer: after a crash SeaweedFS lists buckets some seconds
     before it finds its volumes again.
     """
-    import botocore.session
+    import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
-    made = botocore.session.get_session().create_client(
+    client = boto3.client(
         "s3",
         endpoint_url=settings.s3.url,
         aws_access_key_id=secrets["AIGQ_S3__ACCESS_KEY"],
@@ -38,7 +34,6 @@ def s3(settings: Settings, secrets: dict[str, str]) -> str | None:
             proxies={},
         ),
     )
-    client = cast("S3Client", made)
     bucket = settings.s3.bucket
     try:
         try:

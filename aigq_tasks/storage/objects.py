@@ -8,17 +8,14 @@ two racers win on SeaweedFS 4.48.
 import hashlib
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TypeVar
 
+import boto3
 import botocore.exceptions as boto_errors
-import botocore.session
 import tenacity
 from botocore.config import Config
 
 from aigq_tasks.errors import AigqError, ServiceAbsent
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 CONNECT_SECONDS = 2.0
 READ_SECONDS = 8.0
@@ -49,13 +46,11 @@ class ObjectStore:
     def __init__(self, url: str, bucket: str, access_key: str, secret_key: str) -> None:
         self.url = url
         self.bucket = bucket
-        # boto3 adds nothing to the calls made here, and takes longer to load.
-        session = botocore.session.get_session()
-        client = session.create_client(
+        session = boto3.session.Session()
+        self._s3 = session.client(
             "s3",
             endpoint_url=url,
-            # S3-compatible servers ignore it.
-            region_name=session.get_config_variable("region") or "us-east-1",
+            region_name=session.region_name or "us-east-1",  # S3-compatible servers ignore it
             aws_access_key_id=access_key,
             aws_secret_access_key=secret_key,
             config=Config(
@@ -66,7 +61,6 @@ class ObjectStore:
                 max_pool_connections=16,
             ),
         )
-        self._s3 = cast("S3Client", client)
 
     def put_once(self, key: str, data: bytes) -> bool:
         """Create `key` with `data` unless it exists. True: these bytes are there and are mine.
