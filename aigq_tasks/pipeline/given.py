@@ -107,6 +107,10 @@ class Given:
         found = self._read(f"logs: {name}")
         return read_logs(self._blob, found.manifests, found.tables)
 
+    def digest(self, key: str) -> str:
+        """Of what is read under a key: equal digests are the same data."""
+        return self._read(key).digest
+
     def release_id(self) -> str:
         """Which models serve the day."""
         return self._read("release").digest

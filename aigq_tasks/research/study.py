@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from rich.progress import track
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.evaluation.arms import scores_of
@@ -123,32 +124,44 @@ def study(ctx: Context, last: date, variants: Sequence[str], seeds: Sequence[int
     first = ctx.settings.bootstrap_day + timedelta(days=1)
     days = days_between(first, last)
     runs = [(arm, seed) for seed in seeds for arm in (IL_SFT, *variants)]
-    scores = pd.concat(_run(ctx, days, arm, seed) for arm, seed in runs)
+    for stage, day in track(study_steps(ctx.settings, days, runs), "training and judging"):
+        run_stage(stage, ctx, day)
+    scores = pd.concat(_scores(ctx, days, arm, seed) for arm, seed in runs)
     trained = [_training(ctx, days, variant, seeds) for variant in variants]
     return report(scores, ctx.source.label, ctx.settings.seed, trained)
 
 
-def _run(ctx: Context, days: Sequence[date], arm: str, seed: int) -> pd.DataFrame:
-    """The scores of one run: arm, user_id, seed, day and the METRICS."""
-    if seed == ctx.settings.policy.seed and arm in RELEASED:
-        # A rejected challenger counts as it was.
-        frames = [table(ctx, need(ctx, "evaluate", day), "scores") for day in days]
-    else:
-        frames = _trained(ctx, days, arm, seed)
-    dated = [rows.assign(day=day.isoformat()) for rows, day in zip(frames, days, strict=True)]
+def study_steps(
+    settings: "Settings", days: Sequence[date], runs: Sequence[tuple[str, int]]
+) -> list[tuple[Stage[Any], date]]:
+    """What the runs need beside what was released, in an order in which it can run: day by day, so
+    that all runs of a day share what they read of it."""
+    new = [(arm, seed) for arm, seed in runs if not _was_released(settings, arm, seed)]
+    first = settings.bootstrap_day
+    steps: list[tuple[Stage[Any], date]] = [
+        (study_sft(seed), first) for seed in dict.fromkeys(seed for _, seed in new)
+    ]
+    for day in days:
+        for arm, seed in new:
+            if arm != IL_SFT:
+                steps.append((study_policy(arm, seed), day))
+            steps.append((study_evaluate(arm, seed), day))
+    return steps
+
+
+def _was_released(settings: "Settings", arm: str, seed: int) -> bool:
+    return seed == settings.policy.seed and arm in RELEASED
+
+
+def _scores(ctx: Context, days: Sequence[date], arm: str, seed: int) -> pd.DataFrame:
+    """The scores of one run: arm, user_id, seed, day and the METRICS. A rejected challenger counts
+    as it was."""
+    judge = "evaluate" if _was_released(ctx.settings, arm, seed) else study_evaluate(arm, seed).name
+    dated = [
+        table(ctx, need(ctx, judge, day), "scores").assign(day=day.isoformat()) for day in days
+    ]
     scores = pd.concat(dated).assign(seed=seed)
     return scores[scores["arm"].isin([arm, RELEASED.get(arm)])].assign(arm=arm)
-
-
-def _trained(ctx: Context, days: Sequence[date], arm: str, seed: int) -> list[pd.DataFrame]:
-    run_stage(study_sft(seed), ctx, ctx.settings.bootstrap_day)
-    frames = []
-    for day in days:
-        if arm != IL_SFT:
-            run_stage(study_policy(arm, seed), ctx, day)
-        judged = run_stage(study_evaluate(arm, seed), ctx, day)
-        frames.append(table(ctx, judged, "scores"))
-    return frames
 
 
 def _training(
@@ -165,7 +178,7 @@ def _training(
 
 
 def _policy_stage(ctx: Context, variant: str, seed: int) -> str:
-    released = seed == ctx.settings.policy.seed and variant in RELEASED
+    released = _was_released(ctx.settings, variant, seed)
     return POLICY.name if released else study_policy(variant, seed).name
 
 

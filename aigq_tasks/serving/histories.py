@@ -1,7 +1,9 @@
 """What is known of users when a day begins, out of what a stage was given."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -9,15 +11,36 @@ import pandas as pd
 from aigq_tasks.context.prompt import Histories, Shopper, profile_words
 from aigq_tasks.logs.behaviours import behaviours
 from aigq_tasks.pipeline.given import Given, Stored
+from aigq_tasks.pipeline.reads import OF_RELEASE
 
+ITEM_TEXTS = f"{OF_RELEASE}item-texts"
 BEHAVIOUR_TABLES = ("searches", "item_clicks", "hint_impressions", "late_clicks")
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A log of several days and what items are called in it. Equal digests are the same data."""
+
+    log: str
+    texts: str
+    given: Given = field(compare=False)
+    name: str = field(compare=False)
 
 
 def history_of(given: Given, name: str) -> pd.DataFrame:
     """The behaviours (see `logs.behaviours`) in the log that was read under that name, items
-    called by the texts of the release; by their titles where the stage goes without them."""
-    texts = item_texts(given.release("item-texts")) if given.released("item-texts") else {}
-    return behaviours(given.logs(name), texts)
+    called by the texts of the release; by their titles where the stage goes without them.
+
+    Who asks for the same again, as every arm of a study does, gets the same frame: do not write
+    to it."""
+    texts = given.digest(ITEM_TEXTS) if given.has(ITEM_TEXTS) else ""
+    return _behaviours(_Window(given.digest(f"logs: {name}"), texts, given, name))
+
+
+@lru_cache(maxsize=2)
+def _behaviours(window: _Window) -> pd.DataFrame:
+    texts = item_texts(window.given.result(ITEM_TEXTS)) if window.texts else {}
+    return behaviours(window.given.logs(window.name), texts)
 
 
 def item_texts(stored: Stored) -> dict[str, str]:

@@ -14,6 +14,7 @@ from aigq_tasks.research.study import (
     study_evaluate,
     study_policy,
     study_sft,
+    study_steps,
     trend,
 )
 from aigq_tasks.settings import Settings
@@ -35,6 +36,22 @@ def _scores(seed: int, day: str, before: list[float], after: list[float]) -> pd.
         .assign(true_click=values)
         for arm, values in arms
     )
+
+
+def test_all_runs_of_a_day_come_before_the_next_and_what_was_released_is_not_trained() -> None:
+    own = SETTINGS.policy.seed
+    days = [DAY, DAY + timedelta(days=1)]
+    runs = [("il-sft", own), ("il-grpo", own), ("grpo", own), ("il-sft", 18), ("grpo", 18)]
+    steps = [(stage.name, day) for stage, day in study_steps(SETTINGS, days, runs)]
+    of_a_day = [
+        f"study-policy-grpo-{own}",
+        f"study-evaluate-grpo-{own}",
+        "study-evaluate-il-sft-18",
+        "study-policy-grpo-18",
+        "study-evaluate-grpo-18",
+    ]
+    first = [(f"study-sft-{seed}", EVE) for seed in (own, 18)]
+    assert steps == first + [(name, day) for day in days for name in of_a_day]
 
 
 def test_changes_are_paired_by_seed_day_and_user() -> None:
