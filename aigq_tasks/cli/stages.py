@@ -19,14 +19,18 @@ def _run(step: Step, day: date) -> None:
     from aigq_tasks.cli.printing import print_verdicts
     from aigq_tasks.pipeline.calendar import require_think_due
     from aigq_tasks.pipeline.runner import run_stage
-    from aigq_tasks.releases.landing import land
     from aigq_tasks.reports.verdicts import verdicts
     from aigq_tasks.services.airflow_task import note_own_task
 
     ctx = open_context()
     if step.think:
         require_think_due(ctx.settings, day)
-    made = land(ctx, day) if step.name == "logs" else run_stage(step.stage, ctx, day)
+    if step.name == "logs":
+        from aigq_tasks.releases.landing import land  # the checks of rows: no other stage has them
+
+        made = land(ctx, day)
+    else:
+        made = run_stage(step.stage, ctx, day)
     given = verdicts(ctx, made)
     if given:
         note_own_task(ctx.settings.airflow.url, print_verdicts(given))

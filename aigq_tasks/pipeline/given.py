@@ -13,7 +13,6 @@ import pandas as pd
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.logs.behaviours import concat_days
-from aigq_tasks.logs.schema import SCHEMAS, empty
 from aigq_tasks.pipeline.reads import OF_RELEASE, Resolved
 from aigq_tasks.sources.base import Source, TrueClicks
 from aigq_tasks.storage.manifests import Manifest
@@ -158,7 +157,7 @@ def read_logs(
 
     with ThreadPoolExecutor(8) as pool:
         stacked = concat_days(list(pool.map(one, manifests)))
-    return {name: stacked.get(name, _none(name)) for name in tables}
+    return {name: stacked[name] if name in stacked else _none(name) for name in tables}
 
 
 @lru_cache(maxsize=1024)
@@ -169,4 +168,6 @@ def _log_table(blob: ReadBlob, digest: str) -> pd.DataFrame:
 
 
 def _none(name: str) -> pd.DataFrame:
+    from aigq_tasks.logs.schema import SCHEMAS, empty  # loads pandera: few days lack a table
+
     return empty(name) if name in SCHEMAS else pd.DataFrame()
