@@ -12,7 +12,7 @@ endif
 export UV_LINK_MODE ?= copy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo demo-full up down test lint tables bench chaos clean
+.PHONY: help setup system demo demo-full up down test test-fast lint tables bench chaos clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ down: setup ## stop them all
 
 test: setup ## every test; those that need servers start their own
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+test-fast: setup ## those that need no server
+	$(BIN)/python -m pytest -m "not integration" --numprocesses 2 --dist worksteal
 
 lint: setup ## ruff, mypy and the import rules
 	$(BIN)/ruff check .
