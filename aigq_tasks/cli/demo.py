@@ -111,7 +111,7 @@ def print_end(console: "Console", settings: "Settings") -> None:
         console.print(Text(line), soft_wrap=True)
     console.print(f"drawn in {chart}\n")
     if points:
-        console.print(Text(what_it_cannot_decide(arm_days.worth(ctx, entries))), soft_wrap=True)
+        console.print(Text(what_it_cannot_decide(arm_days.worth(ctx, entries))))
     console.print(
         f"\nAirflow  {settings.airflow.url}/dags/{DAILY}\n"
         f"MLflow   {settings.mlflow.url}/#/experiments\n"
