@@ -6,7 +6,7 @@ import requests
 
 from aigq_tasks.settings import Settings
 
-SECONDS = 3.0
+SECONDS = 10.0  # a busy machine answers late; one that is down refuses at once
 HEALTH_KEY = "health"
 Probe = Callable[[Settings, dict[str, str]], str | None]
 

@@ -192,8 +192,8 @@ def test_a_study_trains_beside_the_releases(
     assert second.inputs["release direct"] == first.digest
     capsys.readouterr()
     assert study(released, DAYS[-1], ["il-grpo"], seeds) == written
-    # Per arm its IL-SFT and two evaluations; two updates of the trained one.
-    assert capsys.readouterr().out.count("up to date") == 2 * 3 + 2
+    # One IL-SFT for the new seed; two evaluations of each arm; two updates of the trained one.
+    assert capsys.readouterr().out.count("up to date") == 1 + 2 * 2 + 2
     assert released.ledger.entries() == entries
 
 
