@@ -14,8 +14,8 @@ from rich.progress import track
 from torch.nn.utils.rnn import pad_sequence  # noqa: TID253
 
 from aigq_tasks.context.queries import MAX_QUERY_TOKENS, normalize
-from aigq_tasks.policy.cache import shared_prefill, with_room
 from aigq_tasks.policy.parse import ListFormat, ParsedList, parse_completions
+from aigq_tasks.policy.steps import steps_of
 
 
 class Sampling(NamedTuple):
@@ -278,51 +278,33 @@ def decode(
     """
     was_training = model.training
     model.eval()
-    ids, mask = _left_pad(prompts, eos, model.device)
-    cache = with_room(shared_prefill(model, ids[:, :-1], mask[:, :-1]))
-    prompt_length = ids.size(1)
-    token, position = ids[:, -1:], mask.sum(dim=1, keepdim=True) - 1
-    mask = torch.cat([mask, mask.new_ones(len(ids), max_new_tokens)], dim=1)
-    rows = torch.arange(len(ids), device=ids.device)  # the prompts that are still continued
+    steps = steps_of(model, prompts, eos)
+    token = torch.tensor([prompt[-1] for prompt in prompts], device=model.device)
+    rows = torch.arange(len(prompts), device=model.device)  # the prompts that are still continued
     written: list[list[int]] = [[] for _ in prompts]
     for step in range(max_new_tokens):
-        logits = model(
-            input_ids=token,
-            attention_mask=mask[:, : prompt_length + step],
-            position_ids=position + step,
-            past_key_values=cache,
-            use_cache=True,
-        ).logits[:, -1]
+        logits = steps.next(token)
         if rules:
-            logits = logits.masked_fill(~rules.allowed(), -torch.inf)
-        chosen = _choose(logits, sampling, rows, step)
+            logits = logits.masked_fill_(~rules.allowed(), -torch.inf)
+        token = _choose(logits, sampling, rows, step)
+        chosen = token.tolist()
         if rules:
-            rules.observe(chosen.tolist())
+            rules.observe(chosen)
         if watch:
-            watch(rows, logits, chosen)
-        for row, one in zip(rows.tolist(), chosen.tolist(), strict=True):
+            watch(rows, logits, token)
+        for row, one in zip(rows.tolist(), chosen, strict=True):
             written[row].append(one)
-        token = chosen[:, None]
-        going = (chosen != eos).nonzero().squeeze(1)
-        if len(going) < len(rows):
+        if eos in chosen:
+            # One list that spells its queries may be five times as long as all the others.
+            going = (token != eos).nonzero().squeeze(1)
             if len(going) == 0:
                 break
-            # One list that spells its queries may be five times as long as all the others.
-            rows, token, position, mask = (x[going] for x in (rows, token, position, mask))
-            cache.batch_select_indices(going)
+            rows, token = rows[going], token[going]
+            steps.keep(going)
             if rules:
                 rules.keep(going.tolist())
     model.train(was_training)
     return written
-
-
-def _left_pad(
-    prompts: Sequence[Sequence[int]], pad: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    length = max(map(len, prompts))
-    ids = [[pad] * (length - len(prompt)) + list(prompt) for prompt in prompts]
-    mask = [[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
 
 def _choose(
