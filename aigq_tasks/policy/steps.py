@@ -151,10 +151,8 @@ class QwenSteps:
     def next(self, tokens: torch.Tensor) -> torch.Tensor:
         self._used += 1
         if self._used > self._states[0][0].size(2):
-            self._states = [
-                (grown(keys, self._used + ROOM), grown(values, self._used + ROOM))
-                for keys, values in self._states
-            ]
+            room = self._used + max(ROOM, self._used // 2)
+            self._states = [(grown(keys, room), grown(values, room)) for keys, values in self._states]
             self._bias = self._biases()
         bias = None if self._bias is None else self._bias[..., : self._used]
         hidden = self._embedding[tokens][:, None]
@@ -179,8 +177,12 @@ class QwenSteps:
 
     def keep(self, rows: torch.Tensor) -> None:
         self._position, self._padding = self._position[rows], self._padding[rows]
-        self._states = [(keys[rows], values[rows]) for keys, values in self._states]
         self._bias = self._biases()
+        to = (rows != torch.arange(len(rows))).nonzero().squeeze(1)
+        source, used = rows[to], self._used
+        for kept in (one for states in self._states for one in states):
+            kept[to, :, :used] = kept[source, :, :used]
+        self._states = [(keys[: len(rows)], values[: len(rows)]) for keys, values in self._states]
 
     def _biases(self) -> torch.Tensor | None:
         """(n, 1, 1, room): -inf at padding, else 0; None without any, as transformers has it."""
