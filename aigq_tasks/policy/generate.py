@@ -309,9 +309,11 @@ def decode(
             written[row].append(one)
         if eos in chosen:
             # One list that spells its queries may be five times as long as all the others.
-            going = _moved_up([i for i, one in enumerate(chosen) if one != eos])
+            going = [i for i, one in enumerate(chosen) if one != eos]
             if not going:
                 break
+            if sampling is None:  # a row's place rounds its sums, which a training is to repeat
+                going = _moved_up(going)
             kept = torch.tensor(going, device=model.device)
             rows, token = rows[kept], token[kept]
             steps.keep(kept)

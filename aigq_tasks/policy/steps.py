@@ -86,6 +86,21 @@ def is_plain_qwen(model: Any) -> bool:
     )
 
 
+class _Joined:
+    """Matrices (outputs, inputs) that multiply the same vectors, as one."""
+
+    def __init__(self, parts: Sequence[torch.Tensor]) -> None:
+        self._parts, self._whole = parts, torch.cat(list(parts))
+
+    def times(self, hidden: torch.Tensor, first: int = 0) -> torch.Tensor:
+        """(B, T, inputs) -> (B, T, outputs of the parts from number `first` on)."""
+        parts = self._parts[first:]
+        if hidden.size(0) * hidden.size(1) == 1:
+            # One vector has a kernel of its own, which rounds by the number of outputs.
+            return torch.cat([linear(hidden, part) for part in parts], dim=-1)
+        return linear(hidden, self._whole[-sum(map(len, parts)) :])
+
+
 class _Layer:
     """One layer, products of the same input joined. Hidden states are (B, T, C)."""
 
@@ -94,33 +109,33 @@ class _Layer:
         self.size, self.eps = attention.head_dim, eps
         parts = [attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight]
         self.heads, self.groups = (len(part) // self.size for part in parts[:2])
-        self.qkv = torch.cat(parts)
+        self.qkv = _Joined(parts)
         scales = [(attention.q_norm, self.heads), (attention.k_norm, self.groups)]
         self.scale = torch.cat([norm.weight.expand(count, -1) for norm, count in scales])
         self.out, self.down = attention.o_proj.weight, mlp.down_proj.weight
-        self.gate_up = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
+        self.gate_up = _Joined([mlp.gate_proj.weight, mlp.up_proj.weight])
         self.before, self.between = (
             norm.weight for norm in (layer.input_layernorm, layer.post_attention_layernorm)
         )
 
     def project(
-        self, hidden: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor], skipped: int = 0
+        self, hidden: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor], ask: bool = True
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Queries (B, heads, T, size), keys and values (B, groups, T, size), with positions in
-        them. skipped: so many heads of the queries are left out."""
+        them. ask: whether there are queries at all; if not, none of the heads."""
         hidden = rms_norm(hidden, hidden.shape[-1:], self.before, self.eps)
-        heads = linear(hidden, self.qkv[skipped * self.size :]).unflatten(-1, (-1, self.size))
+        heads = self.qkv.times(hidden, 0 if ask else 1).unflatten(-1, (-1, self.size))
         turned, values = heads.split([heads.size(2) - self.groups, self.groups], dim=2)
-        turned = self.scale[skipped:] * rms_norm(turned, (self.size,), None, self.eps)
-        turned = _rotated(turned, *turn)
-        queries, keys = turned.split([self.heads - skipped, self.groups], dim=2)
+        scale = self.scale if ask else self.scale[self.heads :]
+        turned = _rotated(scale * rms_norm(turned, (self.size,), None, self.eps), *turn)
+        queries, keys = turned.split([turned.size(2) - self.groups, self.groups], dim=2)
         return queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
 
     def finish(self, hidden: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
         """Add what attention, (B, T, heads · size), and the layer's MLP have to say."""
         hidden = hidden + linear(attended, self.out)
         inner = rms_norm(hidden, hidden.shape[-1:], self.between, self.eps)
-        gate, up = linear(inner, self.gate_up).chunk(2, dim=-1)
+        gate, up = self.gate_up.times(inner).chunk(2, dim=-1)
         return hidden + linear(silu(gate) * up, self.down)
 
 
@@ -220,9 +235,7 @@ class QwenSteps:
         turn = self._turn(hidden, (mask.cumsum(dim=1) - 1).clamp(min=0))
         last = self._layers[-1]
         for layer, (all_keys, all_values) in zip(self._layers, self._states, strict=True):
-            queries, keys, values = layer.project(
-                hidden, turn, layer.heads if layer is last else 0
-            )
+            queries, keys, values = layer.project(hidden, turn, ask=layer is not last)
             all_keys[row, :, own], all_values[row, :, own] = keys[source], values[source]
             if layer is last:
                 break
