@@ -290,10 +290,11 @@ def _distinct_per_user(user: Ints, thing: Ints, n: int) -> Floats:
 
 
 def _text(query: str, own_brand: Sequence[str]) -> tuple[float, float, float, float]:
-    number = any(c.isdigit() for c in query)
+    number = any(map(str.isdigit, query))
     return len(query.split()), len(query), _names(query, own_brand), number
 
 
 def _names(text: str, phrases: Sequence[str]) -> bool:
     """Whether one of the phrases stands in the text as whole words."""
-    return any(f" {phrase} " in f" {text} " for phrase in phrases)
+    padded = f" {text} "
+    return any([f" {phrase} " in padded for phrase in phrases])

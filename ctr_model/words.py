@@ -81,8 +81,7 @@ class WordIndex:
         common = sum_by(group, idf[found][source], len(key))
         pair, row = np.divmod(key, width)
         similarity = common / (mass[pair] + self.mass[row] - common)
-        order = np.lexsort((self.recency[row], -similarity, pair))
-        best = order[np.diff(pair[order], prepend=-1) > 0]
+        best = self._most_similar(pair, row, similarity)
 
         at = pair[best]
         nearest = Nearest(np.full(n, -1, np.int64), np.zeros(n), np.zeros(n), affinity)
@@ -90,3 +89,14 @@ class WordIndex:
         nearest.similarity[at] = similarity[best]
         nearest.containment[at] = common[best] / mass[at]
         return nearest
+
+    def _most_similar(self, pair: Ints, row: Ints, similarity: Floats) -> Ints:
+        """Of the candidates of each pair, which lie together, the index of the most similar; ties:
+        the most recent, then the first row."""
+        if not len(pair):
+            return np.empty(0, np.int64)
+        _, first, _, group = runs(pair)
+        top = np.flatnonzero(similarity == np.maximum.reduceat(similarity, first)[group])
+        order = top[np.lexsort((self.recency[row[top]], pair[top]))]  # a few, where all were many
+        best: Ints = order[np.diff(pair[order], prepend=-1) > 0]
+        return best

@@ -159,4 +159,7 @@ def make_deterministic(seed: int, threads: int) -> None:
     # As use_deterministic_algorithms(True, warn_only=True), which also imports the compiler of
     # torch: two seconds of CPU time in every process, for nothing that is used here.
     torch.set_deterministic_debug_mode("warn")
+    # New tensors would be filled before they are written: nothing here reads what it did not write.
+    deterministic: Any = torch.utils.deterministic
+    deterministic.fill_uninitialized_memory = False
     set_seed(seed)

@@ -71,7 +71,7 @@ class RoomyLayer(DynamicLayer):
             return super().update(key_states, value_states, *args, **kwargs)
         total = used + key_states.size(2)
         if self._buffers is None or self._buffers[0].size(2) < total:
-            self._buffers = (_grown(self.keys, total + ROOM), _grown(self.values, total + ROOM))
+            self._buffers = (grown(self.keys, total + ROOM), grown(self.values, total + ROOM))
         keys, values = self._buffers
         keys[:, :, used:total], values[:, :, used:total] = key_states, value_states
         self.keys, self.values = keys[:, :, :total], values[:, :, :total]
@@ -83,7 +83,8 @@ class RoomyLayer(DynamicLayer):
         self._buffers = None
 
 
-def _grown(states: Any, length: int) -> torch.Tensor:
+def grown(states: Any, length: int) -> torch.Tensor:
+    """A buffer for `length` tokens that begins with states (rows, heads, used, size)."""
     rows, heads, used, size = states.shape
     buffer: torch.Tensor = states.new_empty(rows, heads, length, size)
     buffer[:, :, :used] = states

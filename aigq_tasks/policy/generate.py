@@ -4,8 +4,9 @@ One plain loop serves both uses: constrained lists for the cache and the evaluat
 (`generate_lists`), and free rollouts for IL-GRPO (`decode` without rules).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -14,9 +15,9 @@ from rich.progress import track
 from torch.nn.utils.rnn import pad_sequence  # noqa: TID253
 
 from aigq_tasks.context.queries import MAX_QUERY_TOKENS, normalize
-from aigq_tasks.policy.cache import shared_prefill, with_room
 from aigq_tasks.policy.config import LISTS_AT_ONCE
 from aigq_tasks.policy.parse import ListFormat, ParsedList, parse_completions
+from aigq_tasks.policy.steps import steps_of
 
 
 class Sampling(NamedTuple):
@@ -217,28 +218,40 @@ class ListRules:
         self.fmt, self.spelling = fmt, spelling
         self.k, self.exactly_k, self.max_query_tokens = k, exactly_k, max_query_tokens
         self.rows = [_Row() for _ in range(rows)]
+        self._tables = self._all_tables()
 
     def allowed(self) -> torch.Tensor:
         """(B, V) bool: the tokens that may come next; all of them once a list has ended."""
-        spelling, device = self.spelling, self.spelling.is_text.device
-
-        def flags(values: Iterable[bool]) -> torch.Tensor:
-            return torch.tensor(list(values), device=device)
-
-        begun = flags(bool(row.letters) for row in self.rows)
-        last = flags(len(row.earlier) == self.k - 1 for row in self.rows)
-        full = flags(row.tokens == self.max_query_tokens for row in self.rows)
-        allowed = torch.where(begun[:, None], spelling.is_text, spelling.has_letters)
-        allowed = allowed & ~full[:, None]
+        allowed = self._tables[[self._table(row) for row in self.rows]]
         repeats = [(i, token) for i, row in enumerate(self.rows) for token in self._repeats(row)]
         if repeats:
-            allowed[tuple(torch.tensor(repeats, device=device).T)] = False
-        allowed[:, self.fmt.sep] = begun & ~last
-        allowed[:, self.fmt.eos] = begun & (last | (not self.exactly_k))
-        return allowed | flags(row.ended for row in self.rows)[:, None]
+            allowed[tuple(torch.tensor(repeats, device=allowed.device).T)] = False
+        return allowed
+
+    def _table(self, row: _Row) -> int:
+        """Which of the tables a row is under, but for repeats."""
+        if row.ended:
+            return 0
+        full = row.tokens == self.max_query_tokens
+        last = len(row.earlier) == self.k - 1
+        return 1 + 4 * bool(row.letters) + 2 * full + last
+
+    def _all_tables(self) -> torch.Tensor:
+        """(9, V) bool: everything, and what is allowed for each answer to: is the open query begun,
+        full, the last one?"""
+        spelling = self.spelling
+        tables = [torch.ones_like(spelling.is_text)]
+        for begun, full, last in product((False, True), repeat=3):
+            table = (spelling.is_text if begun else spelling.has_letters) & (not full)
+            table[self.fmt.sep] = begun and not last
+            table[self.fmt.eos] = begun and (last or not self.exactly_k)
+            tables.append(table)
+        return torch.stack(tables)
 
     def _repeats(self, row: _Row) -> list[int]:
-        """The tokens that would complete an earlier query of the row."""
+        """The tokens that would complete an earlier query of the row, while it is written."""
+        if row.ended:
+            return []
         written = len(row.letters)
         missing = [query[written:] for query in row.earlier if query.startswith(row.letters)]
         return [token for letters in missing for token in self.spelling.ids.get(letters, ())]
@@ -279,51 +292,44 @@ def decode(
     """
     was_training = model.training
     model.eval()
-    ids, mask = _left_pad(prompts, eos, model.device)
-    cache = with_room(shared_prefill(model, ids[:, :-1], mask[:, :-1]))
-    prompt_length = ids.size(1)
-    token, position = ids[:, -1:], mask.sum(dim=1, keepdim=True) - 1
-    mask = torch.cat([mask, mask.new_ones(len(ids), max_new_tokens)], dim=1)
-    rows = torch.arange(len(ids), device=ids.device)  # the prompts that are still continued
+    steps = steps_of(model, prompts, eos)
+    token = torch.tensor([prompt[-1] for prompt in prompts], device=model.device)
+    rows = torch.arange(len(prompts), device=model.device)  # the prompts that are still continued
     written: list[list[int]] = [[] for _ in prompts]
     for step in range(max_new_tokens):
-        logits = model(
-            input_ids=token,
-            attention_mask=mask[:, : prompt_length + step],
-            position_ids=position + step,
-            past_key_values=cache,
-            use_cache=True,
-        ).logits[:, -1]
+        logits = steps.next(token)
         if rules:
-            logits = logits.masked_fill(~rules.allowed(), -torch.inf)
-        chosen = _choose(logits, sampling, rows, step)
+            logits = logits.masked_fill_(~rules.allowed(), -torch.inf)
+        token = _choose(logits, sampling, rows, step)
+        chosen = token.tolist()
         if rules:
-            rules.observe(chosen.tolist())
+            rules.observe(chosen)
         if watch:
-            watch(rows, logits, chosen)
-        for row, one in zip(rows.tolist(), chosen.tolist(), strict=True):
+            watch(rows, logits, token)
+        for row, one in zip(rows.tolist(), chosen, strict=True):
             written[row].append(one)
-        token = chosen[:, None]
-        going = (chosen != eos).nonzero().squeeze(1)
-        if len(going) < len(rows):
-            if len(going) == 0:
-                break
+        if eos in chosen:
             # One list that spells its queries may be five times as long as all the others.
-            rows, token, position, mask = (x[going] for x in (rows, token, position, mask))
-            cache.batch_select_indices(going)
+            going = [i for i, one in enumerate(chosen) if one != eos]
+            if not going:
+                break
+            if sampling is None:  # a row's place rounds its sums, which a training is to repeat
+                going = _moved_up(going)
+            kept = torch.tensor(going, device=model.device)
+            rows, token = rows[kept], token[kept]
+            steps.keep(kept)
             if rules:
-                rules.keep(going.tolist())
+                rules.keep(going)
     model.train(was_training)
     return written
 
 
-def _left_pad(
-    prompts: Sequence[Sequence[int]], pad: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    length = max(map(len, prompts))
-    ids = [[pad] * (length - len(prompt)) + list(prompt) for prompt in prompts]
-    mask = [[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+def _moved_up(going: list[int]) -> list[int]:
+    """The rows that go on in such an order that as few as possible change their place: the last
+    ones take the places of those that have ended."""
+    late = [row for row in going if row >= len(going)]
+    staying = set(going)
+    return [row if row in staying else late.pop() for row in range(len(going))]
 
 
 def _choose(
