@@ -16,6 +16,8 @@ from aigq_tasks.pipeline.context import Context
 from aigq_tasks.settings import Settings
 from aigq_tasks.storage.objects import ObjectStore
 
+pytest.register_assert_rewrite("recall.source_cases")  # its failures are explained as a test's
+
 LONGEST = (
     "test_demo",
     "test_whole_day",

@@ -8,8 +8,12 @@ History = list[dict[str, float]]  # one entry per optimizer step; no clock time 
 def trl_arguments(output_dir: str, seed: int) -> dict[str, Any]:
     """Arguments of every TRL run here: no reporting, no checkpoints, one log line a step,
     float32 on CPU (there bfloat16 pays only for models far above the committed one)."""
+    import warnings
+
     import torch
 
+    # TRL asks transformers for it by its old name, at every step.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     return {
         "output_dir": output_dir,
         "seed": seed,
