@@ -47,7 +47,7 @@ down: setup ## stop them all
 	$(BIN)/aigq down
 
 test: setup ## every test; those that need servers start their own
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup ## those that need no server
 	$(BIN)/python -m pytest -m "not integration" --numprocesses 2 --dist worksteal

@@ -1,6 +1,7 @@
 """A command in a terminal of its own: what a person would see, and a picture of it."""
 
 import fcntl
+import io
 import os
 import pty
 import signal
@@ -58,7 +59,7 @@ class Terminal:
         lines = self.lines()
         start = next(n for n, line in enumerate(lines) if first in line.plain)
         end = max(n for n, line in enumerate(lines) if last in line.plain)
-        console = Console(record=True, width=COLUMNS, file=open(os.devnull, "w"))  # noqa: SIM115
+        console = Console(record=True, width=COLUMNS, file=io.StringIO())
         for line in lines[start : end + 1]:
             console.print(line)
         return console.export_svg(title=title, unique_id="demo")
@@ -71,7 +72,14 @@ def in_terminal(command: Sequence[str], timeout: float, stop_at: str = "") -> Te
     fcntl.ioctl(others, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
     env = os.environ | {"TERM": "xterm-256color"}
     process = subprocess.Popen(
-        command, stdin=others, stdout=others, stderr=others, start_new_session=True, env=env
+        command,
+        stdin=others,
+        stdout=others,
+        stderr=others,
+        start_new_session=True,
+        env=env,
+        # Whoever started the tests in a shell's background has them ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     os.close(others)
     watch = threading.Timer(timeout, process.kill)

@@ -7,6 +7,7 @@ alike when the same users touch both on the same day.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Self
 
 import numpy as np
@@ -42,10 +43,7 @@ class CoClick:
             user_ids: whom to answer for; unknown users get an empty list.
             history: behaviours; rows at or after `as_of` are not read.
         """
-        row, contents = pd.factorize(self.neighbours["content"], sort=True)
-        column, queries = pd.factorize(self.neighbours["query"], sort=True)
-        shape = (len(contents), len(queries))
-        links = sparse.csr_array((self.neighbours["score"].to_numpy(), (row, column)), shape=shape)
+        contents, queries, links = self._links
         weights = self._recent_weights(user_ids, contents, history, as_of)
         recalled: dict[str, list[tuple[str, float]]] = {}
         for start in range(0, len(user_ids), _USERS_AT_ONCE):
@@ -55,6 +53,14 @@ class CoClick:
             for user, (columns, values) in zip(users, best, strict=True):
                 recalled[user] = list(zip(queries[columns], values.tolist(), strict=True))
         return recalled
+
+    @cached_property
+    def _links(self) -> tuple[pd.Index, pd.Index, sparse.csr_array]:
+        """Contents, queries, and s(c, q) of them, float64 (contents, queries)."""
+        row, contents = pd.factorize(self.neighbours["content"], sort=True)
+        column, queries = pd.factorize(self.neighbours["query"], sort=True)
+        shape, score = (len(contents), len(queries)), self.neighbours["score"].to_numpy()
+        return contents, queries, sparse.csr_array((score, (row, column)), shape=shape)
 
     def _recent_weights(
         self,

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -103,9 +104,7 @@ class Ebr:
         queries = np.array(self.vocabulary.queries, dtype=object)
         recalled: dict[str, list[tuple[str, float]]] = {}
         with torch.no_grad(), _one_thread():
-            word_rows = self.vocabulary.word_rows
-            contents = text_vectors(self.params, "content", word_rows(self.vocabulary.contents))
-            towers = text_vectors(self.params, "query", word_rows(self.vocabulary.queries))
+            contents, towers = self._content_vectors, self._query_towers
             for first in range(0, len(users), _USERS_AT_ONCE):
                 rows = np.arange(first, min(first + _USERS_AT_ONCE, len(users)))
                 user = user_tower(self.params, contents, *states.bag(rows))
@@ -114,6 +113,19 @@ class Ebr:
                     best = zip(queries[columns].tolist(), values.tolist(), strict=True)
                     recalled[user_id] = list(best)
         return recalled
+
+    @cached_property
+    def _content_vectors(self) -> torch.Tensor:
+        return self._vectors("content", self.vocabulary.contents)
+
+    @cached_property
+    def _query_towers(self) -> torch.Tensor:
+        return self._vectors("query", self.vocabulary.queries)
+
+    def _vectors(self, table: str, texts: tuple[str, ...]) -> torch.Tensor:
+        """(1 + texts, dim); the same for every user, so computed once."""
+        with torch.no_grad(), _one_thread():
+            return text_vectors(self.params, table, self.vocabulary.word_rows(texts))
 
     def to_files(self) -> dict[str, bytes]:
         """{file name: bytes}; equal objects give equal bytes."""

@@ -66,6 +66,7 @@ class HintStack:
             proposed it, in stack order, joined by "+"), fusion (see `_fusion`), sorted by user and
             query.
         """
+        history = history[history["user_id"].isin(list(user_ids))]  # read by each source
         proposals = pd.DataFrame(
             [
                 (user, query, number, rank)
