@@ -115,10 +115,14 @@ def test_it_shows_hints_early_then_a_line_per_day_then_table_and_chart(demo: Dem
     assert "release 4 rejected" in day or "release 4 accepted" in day
     assert "cannot be told from chance here" in " ".join(text.split())
     assert (demo.ctx.settings.state_dir / "demo.png").read_bytes().startswith(b"\x89PNG")
-    if folder := os.environ.get(PICTURES):
-        first_look = demo.seen.picture("aigq demo", "bootstrap up to", "ranking")
-        Path(folder, "demo-first-hints.svg").write_text(first_look)
-        Path(folder, "demo-end.svg").write_text(demo.seen.picture("aigq demo", "daily", "done in"))
+    pictures = {
+        "demo-first-hints.svg": demo.seen.picture("aigq demo", "bootstrap up to", "daily loop"),
+        "demo-end.svg": demo.seen.picture("aigq demo", "daily loop", "demo done in"),
+    }
+    for name, picture in pictures.items():
+        assert "HR@30" in picture or "first" in picture
+        if folder := os.environ.get(PICTURES):
+            Path(folder, name).write_text(picture)
 
 
 def test_a_second_demo_computes_nothing(demo: Demo) -> None:
