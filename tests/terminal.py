@@ -54,9 +54,10 @@ class Terminal:
                 return seconds
         raise AssertionError(f"'{words}' was never written")
 
-    def picture(self, title: str, first: str, last: str) -> str:
-        """An SVG of the lines from the one that holds `first` to the last that holds `last`."""
-        lines = self.lines()
+    def picture(self, title: str, first: str, last: str, without: str) -> str:
+        """An SVG of the lines from the one that holds `first` to the last that holds `last`, but
+        for those that hold `without`."""
+        lines = [line for line in self.lines() if without not in line.plain]
         start = next(n for n, line in enumerate(lines) if first in line.plain)
         end = max(n for n, line in enumerate(lines) if last in line.plain)
         console = Console(record=True, width=COLUMNS, file=io.StringIO())

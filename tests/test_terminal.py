@@ -21,7 +21,7 @@ def test_what_is_overwritten_is_gone_and_a_picture_shows_the_rest() -> None:
     assert seen.text().split("\n") == ["first green", "count 2", "True <last>"]
     assert 0 <= seen.seconds_until("first") <= seen.seconds_until("<last>")
     assert {str(span.style) for span in seen.lines()[0].spans} == {"bold green"}
-    svg = seen.picture("demo", "count", "last")
+    svg = seen.picture("demo", "count", "last", without="nothing")
     assert "&lt;last&gt;" in svg.replace("&#160;", " ")
     assert "first" not in svg
 
