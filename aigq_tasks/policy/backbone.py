@@ -136,6 +136,14 @@ def load_policy(files: Mapping[str, bytes]) -> tuple[Any, Any]:
     return model.eval(), tokenizer
 
 
+def load_writer(files: Mapping[str, bytes]) -> tuple[Any, Any]:
+    """Model and tokenizer of `save_policy`, for writing alone: without transformers where that can
+    be (`frozen`). AigqError if the files are not those of a policy."""
+    from aigq_tasks.policy.frozen import frozen_policy
+
+    return frozen_policy(files) or load_policy(files)
+
+
 def fast_products() -> AbstractContextManager[Any]:
     """A context in which matrix products on the CPU run in bfloat16 where that pays; weights, loss
     and optimizer stay float32.
@@ -152,8 +160,10 @@ def fast_products() -> AbstractContextManager[Any]:
 def make_deterministic(seed: int, threads: int) -> None:
     """Make this process give the same bytes for the same inputs: seed every generator, use
     deterministic kernels, and fix the number of torch threads (sums depend on it)."""
+    import random
+
+    import numpy as np
     import torch
-    from transformers import set_seed
 
     torch.set_num_threads(threads)
     # As use_deterministic_algorithms(True, warn_only=True), which also imports the compiler of
@@ -162,4 +172,6 @@ def make_deterministic(seed: int, threads: int) -> None:
     # New tensors would be filled before they are written: nothing here reads what it did not write.
     deterministic: Any = torch.utils.deterministic
     deterministic.fill_uninitialized_memory = False
-    set_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)  # what libraries draw from
+    torch.manual_seed(seed)  # of every device

@@ -6,8 +6,7 @@ import torch  # noqa: TID253  every function here holds tensors
 from transformers import DynamicCache  # noqa: TID253
 from transformers.cache_utils import DynamicLayer  # noqa: TID253
 
-ROOM = 64  # tokens that a layer's buffer grows by
-PREFILL_ROWS = 8  # prompts of one forward pass: what more of them need leaves a CPU's caches
+from aigq_tasks.policy.buffers import PREFILL_ROWS, ROOM, grown
 
 
 def shared_prefill(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> DynamicCache:
@@ -81,11 +80,3 @@ class RoomyLayer(DynamicLayer):
         """Keep the rows `indices`, (n,), of the batch."""
         super().batch_select_indices(indices)
         self._buffers = None
-
-
-def grown(states: Any, length: int) -> torch.Tensor:
-    """A buffer for `length` tokens that begins with states (rows, heads, used, size)."""
-    rows, heads, used, size = states.shape
-    buffer: torch.Tensor = states.new_empty(rows, heads, length, size)
-    buffer[:, :, :used] = states
-    return buffer

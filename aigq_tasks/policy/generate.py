@@ -179,7 +179,7 @@ class Spelling:
     @classmethod
     def of(cls, model: Any, tokenizer: Any, fmt: TextFormat) -> "Spelling":
         """The spelling of a model's output layer, on the model's device."""
-        return cls(tokenizer, fmt, model.get_output_embeddings().weight.size(0), model.device)
+        return cls(tokenizer, fmt, model.config.vocab_size, model.device)
 
 
 @dataclass

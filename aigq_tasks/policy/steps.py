@@ -5,16 +5,16 @@ the CPU is run written out (`QwenSteps`): the same products in the same order, s
 without the work around them, which takes as long as the products of a small model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch  # noqa: TID253  every function here runs a model
 from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, silu  # noqa: TID253
-from transformers import Qwen3ForCausalLM  # noqa: TID253
 
-from aigq_tasks.policy.cache import PREFILL_ROWS, ROOM, grown, shared_prefill, with_room
+from aigq_tasks.policy.buffers import PREFILL_ROWS, ROOM, Prompts, grown, left_pad
+from aigq_tasks.policy.frozen import FrozenQwen, is_plain
 
-Prompts = Sequence[Sequence[int]]
+QWEN = "transformers.models.qwen3.modeling_qwen3.Qwen3ForCausalLM"
 
 
 class Steps(Protocol):
@@ -32,21 +32,19 @@ class Steps(Protocol):
 
 def steps_of(model: Any, prompts: Prompts, pad: int) -> Steps:
     """Steps after the prompts (token ids, not empty), without gradients."""
-    return (QwenSteps if is_plain_qwen(model) else CachedSteps)(model, prompts, pad)
-
-
-def left_pad(prompts: Prompts, pad: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and attention mask, (B, longest) int64 each."""
-    length = max(map(len, prompts))
-    ids = [[pad] * (length - len(prompt)) + list(prompt) for prompt in prompts]
-    mask = [[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+    if isinstance(model, FrozenQwen):
+        return QwenSteps(model, prompts, pad)
+    if is_plain_qwen(model):
+        return QwenSteps(FrozenQwen.of(model), prompts, pad)
+    return CachedSteps(model, prompts, pad)
 
 
 class CachedSteps:
     """Steps of any Hugging Face causal LM, by its own forward."""
 
     def __init__(self, model: Any, prompts: Prompts, pad: int) -> None:
+        from aigq_tasks.policy.cache import shared_prefill, with_room
+
         ids, self._mask = left_pad(prompts, pad, model.device)
         self._model = model
         self._cache = with_room(shared_prefill(model, ids[:, :-1], self._mask[:, :-1]))
@@ -70,17 +68,15 @@ class CachedSteps:
 
 
 def is_plain_qwen(model: Any) -> bool:
-    """Whether `QwenSteps` computes what the model's own forward would."""
-    if type(model) is not Qwen3ForCausalLM or model.device.type != "cpu":
-        return False
-    config = model.config
+    """Whether `QwenSteps` computes what the forward of this Hugging Face model would."""
+    kind, config = type(model), model.config
     return (
-        model.dtype == torch.float32
+        f"{kind.__module__}.{kind.__name__}" == QWEN
+        and model.device.type == "cpu"
+        and model.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and config._attn_implementation == "sdpa"
-        and set(config.layer_types or ()) == {"full_attention"}
-        and config.hidden_act == "silu"
-        and not config.attention_bias
+        and is_plain(config)
     )
 
 
@@ -102,19 +98,20 @@ class _Joined:
 class _Layer:
     """One layer, products of the same input joined. Hidden states are (B, T, C)."""
 
-    def __init__(self, layer: Any, eps: float) -> None:
-        attention, mlp = layer.self_attn, layer.mlp
-        self.size, self.eps = attention.head_dim, eps
-        parts = [attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight]
+    def __init__(self, layer: Mapping[str, torch.Tensor], size: int, eps: float) -> None:
+        """layer: weights by name; size: of a head."""
+        self.size, self.eps = size, eps
+        parts = [layer[f"self_attn.{name}_proj"] for name in "qkv"]
         self.heads, self.groups = (len(part) // self.size for part in parts[:2])
         self.qkv = _Joined(parts)
-        scales = [(attention.q_norm, self.heads), (attention.k_norm, self.groups)]
-        self.scale = torch.cat([norm.weight.expand(count, -1) for norm, count in scales])
-        self.out, self.down = attention.o_proj.weight, mlp.down_proj.weight
-        self.gate_up = _Joined([mlp.gate_proj.weight, mlp.up_proj.weight])
-        self.before, self.between = (
-            norm.weight for norm in (layer.input_layernorm, layer.post_attention_layernorm)
-        )
+        scales = [
+            (layer["self_attn.q_norm"], self.heads),
+            (layer["self_attn.k_norm"], self.groups),
+        ]
+        self.scale = torch.cat([norm.expand(count, -1) for norm, count in scales])
+        self.out, self.down = layer["self_attn.o_proj"], layer["mlp.down_proj"]
+        self.gate_up = _Joined([layer["mlp.gate_proj"], layer["mlp.up_proj"]])
+        self.before, self.between = layer["input_layernorm"], layer["post_attention_layernorm"]
 
     def project(
         self, hidden: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor], ask: bool = True
@@ -147,12 +144,17 @@ class QwenSteps:
     of a prefill stops at its keys and values, for nobody asks what comes after them.
     """
 
-    def __init__(self, model: Any, prompts: Prompts, pad: int) -> None:
-        decoder = model.model
-        self._embedding, self._head = decoder.embed_tokens.weight, model.lm_head.weight
-        self._rotary, self._norm = decoder.rotary_emb, decoder.norm.weight
-        self._eps = model.config.rms_norm_eps
-        self._layers = [_Layer(layer, self._eps) for layer in decoder.layers]
+    def __init__(self, model: FrozenQwen, prompts: Prompts, pad: int) -> None:
+        config = model.config
+        self._embedding, self._head, self._norm = model.embedding, model.head, model.norm
+        self._eps = config.rms_norm_eps
+        # Rotary positions: one over theta^(2i / size) for i = 0, 1, ... (Su et al., 2021, eq. 15).
+        even = torch.arange(0, config.head_dim, 2, dtype=torch.float)
+        self._speed = 1.0 / config.rope_parameters["rope_theta"] ** (even / config.head_dim)
+        self._layers = [
+            _Layer(model.layer(number), config.head_dim, self._eps)
+            for number in range(config.num_hidden_layers)
+        ]
         lengths = torch.tensor([len(prompt) - 1 for prompt in prompts])
         self._position, self._used = lengths, int(lengths.max())
         layer, room = self._layers[0], self._used + ROOM
@@ -174,7 +176,7 @@ class QwenSteps:
             self._bias = self._biases()
         bias = None if self._bias is None else self._bias[..., : self._used]
         hidden = self._embedding[tokens][:, None]
-        turn = self._turn(hidden, self._position[:, None])
+        turn = self._turn(self._position[:, None])
         for layer, (all_keys, all_values) in zip(self._layers, self._states, strict=True):
             queries, keys, values = layer.project(hidden, turn)
             all_keys[:, :, self._used - 1], all_values[:, :, self._used - 1] = (
@@ -210,13 +212,10 @@ class QwenSteps:
         bias = torch.zeros(len(self._padding), len(places))
         return bias.masked_fill_(places < self._padding[:, None], -torch.inf)[:, None, None]
 
-    def _turn(
-        self, hidden: torch.Tensor, positions: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _turn(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and sines for positions (B, T): (B, T, 1, size / 2) each."""
-        cosines, sines = self._rotary(hidden, positions)
-        half = cosines.size(-1) // 2
-        return cosines[:, :, None, :half], sines[:, :, None, :half]
+        angles = (positions[..., None].float() * self._speed)[:, :, None]
+        return angles.cos(), angles.sin()
 
     def _prefill(self, prompts: Prompts, pad: int) -> None:
         rows: dict[tuple[int, ...], list[int]] = {}
@@ -235,7 +234,7 @@ class QwenSteps:
         length, own = ids.size(1), slice(self._used - ids.size(1), self._used)
         seen = _seen(mask)
         hidden = self._embedding[ids]
-        turn = self._turn(hidden, (mask.cumsum(dim=1) - 1).clamp(min=0))
+        turn = self._turn((mask.cumsum(dim=1) - 1).clamp(min=0))
         last = self._layers[-1]
         for layer, (all_keys, all_values) in zip(self._layers, self._states, strict=True):
             queries, keys, values = layer.project(hidden, turn, ask=layer is not last)

@@ -112,7 +112,7 @@ def _filtered(written: Iterable[tuple[Shopper, Sequence[str], bool]]) -> Generat
 
 
 def _load(policy: Stored, how: Writing) -> tuple[Any, Any]:
-    from aigq_tasks.policy.backbone import NO_DRAWS, load_policy, make_deterministic
+    from aigq_tasks.policy.backbone import NO_DRAWS, load_writer, make_deterministic
 
     make_deterministic(NO_DRAWS, how.threads)
-    return load_policy(policy.files())
+    return load_writer(policy.files())

@@ -28,7 +28,7 @@ class ItemTextSlice(Slice):
 
 def compute(given: Given, settings: ItemTextSlice, day: date) -> Output:
     """item_id -> text, for every item that the log has named so far."""
-    from aigq_tasks.policy.backbone import NO_DRAWS, load_policy, make_deterministic
+    from aigq_tasks.policy.backbone import NO_DRAWS, load_writer, make_deterministic
 
     items = with_prompts(given.logs("new")["items"])
     items["facets"] = items["prompt"].map(facets_digest)
@@ -37,7 +37,7 @@ def compute(given: Given, settings: ItemTextSlice, day: date) -> Output:
         known = given.release("item-texts").table("item_texts")
     new = items[~items["facets"].isin(known["facets"])]
     make_deterministic(NO_DRAWS, settings.threads)
-    loaded = load_policy(given.release("item-model").files())
+    loaded = load_writer(given.release("item-model").files())
     texts = write_texts(*loaded, new["prompt"], progress=True)
     merged = merge_texts(known, items, texts)
     written = pd.Series(list(texts.values()), dtype="str")

@@ -4,7 +4,8 @@ import torch  # noqa: TID253
 from transformers import DynamicCache, Qwen3Config  # noqa: TID253
 from transformers.cache_utils import DynamicSlidingWindowLayer  # noqa: TID253
 
-from aigq_tasks.policy.cache import PREFILL_ROWS, ROOM, RoomyLayer, shared_prefill, with_room
+from aigq_tasks.policy.buffers import PREFILL_ROWS, ROOM
+from aigq_tasks.policy.cache import RoomyLayer, shared_prefill, with_room
 
 CONFIG = Qwen3Config(num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2)
 

@@ -8,7 +8,8 @@ import torch  # noqa: TID253
 from transformers import GPT2Config, GPT2LMHeadModel, Qwen3Config, Qwen3ForCausalLM  # noqa: TID253
 
 from aigq_tasks.policy import generate
-from aigq_tasks.policy.cache import PREFILL_ROWS, ROOM
+from aigq_tasks.policy.buffers import PREFILL_ROWS, ROOM
+from aigq_tasks.policy.frozen import FrozenQwen
 from aigq_tasks.policy.generate import Sampling, TokenScores, _moved_up, decode, noise
 from aigq_tasks.policy.steps import CachedSteps, QwenSteps, is_plain_qwen, steps_of
 
@@ -46,6 +47,10 @@ def prompts(request: pytest.FixtureRequest) -> list[list[int]]:
     }[request.param]
 
 
+def written_out(model: Any, prompts: list[list[int]], pad: int) -> QwenSteps:
+    return QwenSteps(FrozenQwen.of(model), prompts, pad)
+
+
 @torch.no_grad()
 def followed(steps: Any, prompts: list[list[int]], count: int) -> list[torch.Tensor]:
     """Logits of `count` steps that take the same tokens whatever they say; on the way rows end,
@@ -67,7 +72,8 @@ def test_logits_are_those_of_the_models_own_forward(
     model = qwen()
     assert type(steps_of(model, prompts, PAD)) is QwenSteps
     plain, written = (
-        followed(kind(model, prompts, PAD), prompts, 2 * ROOM) for kind in (CachedSteps, QwenSteps)
+        followed(kind(model, prompts, PAD), prompts, 2 * ROOM)
+        for kind in (CachedSteps, written_out)
     )
     assert len(written[-1]) <= max(2, len(prompts) - 2)  # some have ended
     for own, expected in zip(written, plain, strict=True):
@@ -77,7 +83,7 @@ def test_logits_are_those_of_the_models_own_forward(
 def test_heads_that_share_keys(threads: None, prompts: list[list[int]]) -> None:
     model = qwen(num_attention_heads=4, num_key_value_heads=2)
     plain, written = (
-        followed(kind(model, prompts, PAD), prompts, 9) for kind in (CachedSteps, QwenSteps)
+        followed(kind(model, prompts, PAD), prompts, 9) for kind in (CachedSteps, written_out)
     )
     for own, expected in zip(written, plain, strict=True):
         torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-4)
@@ -86,7 +92,7 @@ def test_heads_that_share_keys(threads: None, prompts: list[list[int]]) -> None:
 def test_prompts_of_similar_length_are_padded_together(threads: None) -> None:
     model, prompts = qwen(), random_prompts([*range(1, 3 * PREFILL_ROWS), 40])
     plain, written = (
-        followed(kind(model, prompts, PAD), prompts, 9) for kind in (CachedSteps, QwenSteps)
+        followed(kind(model, prompts, PAD), prompts, 9) for kind in (CachedSteps, written_out)
     )
     for own, expected in zip(written, plain, strict=True):
         torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-4)
@@ -111,7 +117,7 @@ def test_a_training_sees_the_same_rollouts_and_scores_either_way(
     model, found = qwen(vocab_size=len(tokenizer)), []
     prompts = [one for one in random_prompts([4, 8, 6]) for _ in range(4)]
     prompts = [[token % len(tokenizer) for token in one] for one in prompts]
-    for kind in (QwenSteps, CachedSteps):
+    for kind in (written_out, CachedSteps):
         monkeypatch.setattr(generate, "steps_of", kind)
         scores = TokenScores(len(prompts), 1.0)
         sampling = Sampling(1.0, 20, noise(3, 0, len(prompts), 40))
