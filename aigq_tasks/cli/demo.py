@@ -15,12 +15,18 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 CHART = "demo.png"  # in the state folder
+DAYS, FULL_DAYS = 4, 5  # AIGQ-Think's own update is on the last of them
 BAR = 60  # characters from 0 to 1
 
 
 @app.command(rich_help_panel="Services")
 def demo(
-    days: Annotated[int, typer.Option(min=1, max=30, help="Days to backfill.")] = 5,
+    days: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=30, help=f"Days to backfill.  [default: {DAYS}; {FULL_DAYS} with --full]"
+        ),
+    ] = None,
     full: Annotated[
         bool,
         typer.Option(
@@ -46,7 +52,8 @@ def demo(
         print_step(console, settings, name, minutes())
 
     try:
-        settings = run_demo(days, full, console, Audience(step, day_words))
+        wanted = days or (FULL_DAYS if full else DAYS)
+        settings = run_demo(wanted, full, console, Audience(step, day_words))
     except KeyboardInterrupt:
         console.print("stopped watching; the services go on. Again: aigq demo · end: make down")
         raise typer.Exit(130) from None
@@ -70,7 +77,7 @@ def print_step(console: "Console", settings: "Settings", step: str, minutes: str
         if step == "direct":
             console.print(Text(f"first hints, for {user}: {', '.join(queries[:SHOWN])}"))
         else:
-            print_hints(ctx, user, None)
+            print_hints(ctx, user, None, console)
 
 
 def day_words(settings: "Settings", day: date) -> str:
@@ -137,7 +144,10 @@ def chart_lines(points: "list[DayOfArm]") -> list[str]:
 def what_it_cannot_decide(worth: "PairedDifference") -> str:
     """How small a difference this many users can tell from chance."""
     half = (worth.high - worth.low) / 2
+    told = f"Champion minus IL-SFT over all days: {worth} ({worth.users} users)."
+    if half == 0:
+        return f"{told} Nobody's hits differ: these days say nothing of how the two compare."
     return (
-        f"Champion minus IL-SFT over all days: {worth} ({worth.users} users). What differs by less "
+        f"{told} What differs by less "
         f"than about {half:.3f} cannot be told from chance here, by you or by the gate."
     )

@@ -49,14 +49,16 @@ def print_report(ctx: "Context", out: Path | None = None) -> None:
         print(f"report written to {out}")
 
 
-def print_hints(ctx: "Context", user: str, day: date | None) -> None:
+def print_hints(
+    ctx: "Context", user: str, day: date | None, console: Console | None = None
+) -> None:
     """The release and the user's cached list as soon as they are read, then the ranking."""
     from aigq_tasks.reports import hints
 
     preflight(("s3", "valkey"), ctx)
     entry = hints.serving_entry(ctx, day)
     served = day or entry.day + timedelta(days=1)
-    console = Console(width=LOG_WIDTH)
+    console = console or Console(width=LOG_WIDTH)
     heading = f"{user} on {served} · release {entry.number} ({entry.day}, {entry.verdict})"
     console.print(Text(heading))
     if "u2q" in entry.models:

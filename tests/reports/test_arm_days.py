@@ -43,3 +43,9 @@ def test_what_cannot_be_decided_is_half_the_interval() -> None:
     words = what_it_cannot_decide(PairedDifference(0.01, -0.03, 0.05, 0.3, 40))
     assert "+0.010 [-0.030, +0.050] (40 users)" in words
     assert "less than about 0.040" in words
+
+
+def test_where_nobody_differs_nothing_is_said_of_chance() -> None:
+    words = what_it_cannot_decide(PairedDifference(0.0, 0.0, 0.0, 1.0, 40))
+    assert "say nothing of how the two compare" in words
+    assert "less than" not in words
