@@ -53,8 +53,7 @@ with DAG(
     # depends_on_past keeps the days in order, not this number: with 1, a day that waits for a
     # failed one would hold the place which the repair of that one needs.
     max_active_runs=16,
-    # A task more than a small machine has cores: none idles while one loads its models or writes.
-    max_active_tasks=3,
+    max_active_tasks=2,
     tags=["aigq", "daily"],
     # Hours beyond the mean of the last runs: the dates of a replayed log lie years back, and
     # with DAGRUN_QUEUED_AT Airflow 3.3.2 cannot clear a run (its API answers 500).
