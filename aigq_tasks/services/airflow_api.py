@@ -75,10 +75,11 @@ class AirflowApi:
         With a `run_id` that is known already nothing is started: it is the same request again.
         """
         body = {"logical_date": None, "conf": conf, "dag_run_id": run_id}
-        response = self._send("POST", f"/dags/{dag_id}/dagRuns", json=body)
+        path = f"/dags/{dag_id}/dagRuns"
+        response = self._send("POST", path, repeatable=run_id is not None, json=body)
         if run_id and response.status_code == 409:
             return run_id
-        return str(_answer(response, "POST", f"/dags/{dag_id}/dagRuns")["dag_run_id"])
+        return str(_answer(response, "POST", path)["dag_run_id"])
 
     def go_on(self, dag_id: str, run_id: str, conf: Json) -> None:
         """Start the run of that id; where it is known already, run its failed tasks again."""
@@ -176,8 +177,9 @@ class AirflowApi:
         ]
 
     def _start(self, body: Json) -> bool:
-        """Ask Airflow for a backfill; False when it has an active one of the Dag."""
-        response = self._send("POST", "/backfills", json=body)
+        """Ask Airflow for a backfill; False when it has an active one of the Dag, which may be the
+        one that a first attempt made."""
+        response = self._send("POST", "/backfills", repeatable=True, json=body)
         if response.status_code == 409:
             return False
         _require_ok(response, "POST", "/backfills")
@@ -317,7 +319,10 @@ class AirflowApi:
         wait=wait_exponential(0.25, max=4),
         reraise=True,
     )
-    def _attempt(self, method: str, path: str, **options: Any) -> requests.Response:
+    def _attempt(
+        self, method: str, path: str, *, repeatable: bool = False, **options: Any
+    ) -> requests.Response:
+        """repeatable: whether a POST may be sent again when nobody knows if it was carried out."""
         if "Authorization" not in self._session.headers:
             token = self._session.get(f"{self.url}/auth/token", timeout=60)
             if token.status_code >= 500:
@@ -332,7 +337,7 @@ class AirflowApi:
         if response.status_code == 401:
             del self._session.headers["Authorization"]  # it holds for a day; take a new one
             raise _BusyError("the token is no longer good")
-        if response.status_code in (500, 502, 503) and method != "POST":  # not safe to repeat
+        if response.status_code in (500, 502, 503) and (method != "POST" or repeatable):
             raise _BusyError(_reason(response))
         return response
 

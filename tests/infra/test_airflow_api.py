@@ -1,6 +1,10 @@
 """What of the client needs no Airflow; test_stack.py has the rest, with a real one."""
 
+import json
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 import servers
@@ -54,3 +58,54 @@ def test_no_airflow() -> None:
     assert message == (
         f"Airflow does not answer at http://127.0.0.1:{port} (ConnectionError); run `aigq up`"
     )
+
+
+class _Locked(BaseHTTPRequestHandler):
+    """An Airflow whose database is locked once: it makes the run and answers 500, as 3.3.2 does
+    when its audit log cannot be written. Asked again it knows the run."""
+
+    made: list[str]
+
+    def do_GET(self) -> None:
+        self._answer(200, {"access_token": "a"})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
+        if "dag_run_id" not in body:  # who asks for a token
+            return self._answer(201, {"access_token": "a"})
+        self.made.append(body["dag_run_id"])
+        status = 500 if len(self.made) == 1 else 409
+        return self._answer(status, {"detail": "Database error"})
+
+    def _answer(self, status: int, told: object) -> None:
+        content = json.dumps(told).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def locked() -> Iterator[tuple[AirflowApi, list[str]]]:
+    made: list[str] = []
+    handler = type("Handler", (_Locked,), {"made": made})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield AirflowApi(f"http://127.0.0.1:{server.server_address[1]}"), made
+        server.shutdown()
+
+
+def test_a_run_that_has_a_name_is_asked_for_again(locked: tuple[AirflowApi, list[str]]) -> None:
+    api, made = locked
+    assert api.trigger("hintq_bootstrap", {}, "demo-2017-11-05") == "demo-2017-11-05"
+    assert made == ["demo-2017-11-05"] * 2
+
+
+def test_one_without_a_name_might_be_started_twice(locked: tuple[AirflowApi, list[str]]) -> None:
+    api, made = locked
+    with pytest.raises(AigqError, match="Airflow refuses POST /dags/hintq_daily/dagRuns: 500"):
+        api.trigger("hintq_daily", {})
+    assert made == [None]
