@@ -3,7 +3,9 @@
     backbone    a model and its tokenizer, by name or from files; base/ is the committed one
     tokenizer, pretrain   how that one was made
     parse, think          token ids -> a list (AIGQ-Direct), interest points (AIGQ-Think)
-    generate, think_rules, think_generate, cache   writing under the rules of served lists
+    generate, think_rules, think_generate   writing under the rules of served lists
+    steps, cache, buffers   one decoding step after the other
+    frozen      a stored policy that only writes, read without transformers
     rollouts    both variants as layouts: slots, labels, rules
     rewards, reward_metrics   what a rollout is worth, and what is logged of it
     advantages, batches, trainer, grpo_run   IL-GRPO: its tensors, its TRL trainer, one run of it

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import servers
 
+from aigq_tasks.cli.demo import DAYS, FULL_DAYS
 from aigq_tasks.errors import AigqError
 from aigq_tasks.pipeline.context import Context
 from aigq_tasks.services.demo import SMALLER, choose_size
@@ -46,6 +47,12 @@ def test_the_full_size_is_the_defaults(state: Settings) -> None:
     choose_size(state, full=True)
     assert load_settings() == state
     assert not (state.state_dir / OF_STATE).exists()
+
+
+def test_either_size_ends_with_the_update_of_aigq_think(state: Settings) -> None:
+    assert state.think.update_days == FULL_DAYS
+    choose_size(state, full=False)
+    assert load_settings().think.update_days == DAYS
 
 
 def test_a_state_that_was_begun_keeps_its_size(state: Settings) -> None:

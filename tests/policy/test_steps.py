@@ -80,8 +80,20 @@ def test_logits_are_those_of_the_models_own_forward(
         torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_heads_that_share_keys(threads: None, prompts: list[list[int]]) -> None:
-    model = qwen(num_attention_heads=4, num_key_value_heads=2)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_attention_heads": 4, "num_key_value_heads": 2},
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 40.0}},
+        {"tie_word_embeddings": True},
+        {"rms_norm_eps": 0.1},
+    ],
+    ids=["heads share keys", "other positions", "tied", "other norm"],
+)
+def test_what_the_configuration_says_counts(
+    threads: None, prompts: list[list[int]], changes: dict[str, Any]
+) -> None:
+    model = qwen(**changes)
     plain, written = (
         followed(kind(model, prompts, PAD), prompts, 9) for kind in (CachedSteps, written_out)
     )
