@@ -21,6 +21,31 @@ class AlarmLimits(BaseModel):
     diversity: float = Field(0.85, description="least share of the champion's unique categories")
 
 
+class AnchorLimits(BaseModel):
+    """The test against fixed anchors, over the last days together (`evaluation.anchors`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    days: int = Field(7, ge=1, description="days that are pooled, the day itself included")
+    error: float = Field(
+        0.025, gt=0, lt=0.5, description="of all anchors: chance to find an equal policy below one"
+    )
+    margin: float = Field(0.0, ge=0, description="loss of HR@30 against an anchor that is allowed")
+
+
+class VarietyLimits(BaseModel):
+    """Floors on how varied the first ten queries are; the anchor is IL-SFT of the bootstrap."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min_distinct: int = Field(30, description="different queries in the first ten of all users")
+    min_distinct_share: float = Field(0.7, description="the same as a share of the anchor's")
+    max_near_duplicates: float = Field(
+        0.7, description="share of a list's first ten that repeat one above in other words"
+    )
+    max_near_duplicate_rise: float = Field(0.1, description="the same, more than the anchor's")
+
+
 class GateLimits(BaseModel):
     """Bounds of the verdict on a challenger. Shares are absolute: 0.01 is one point of Query HR."""
 
@@ -40,4 +65,6 @@ class GateLimits(BaseModel):
         0.05, description="off-policy: share of production's clicks that must not be lost"
     )
     alarms: AlarmLimits = AlarmLimits()
+    anchors: AnchorLimits = AnchorLimits()
+    variety: VarietyLimits = VarietyLimits()
     resamples: int = Field(2000, ge=100, description="bootstrap resamples behind each interval")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from aigq_tasks.evaluation.config import GateLimits
+from aigq_tasks.evaluation.anchors import ANCHORS, AgainstAnchor
+from aigq_tasks.evaluation.config import GateLimits, VarietyLimits
 from aigq_tasks.evaluation.intervals import paired_bootstrap
 from aigq_tasks.evaluation.offpolicy import Comparison
 
@@ -24,6 +25,15 @@ class ListScores:
     query_hit: Values
     unique_categories: Values
     valid_list: Values
+
+
+@dataclass(frozen=True)
+class Variety:
+    """Of one arm on the day. distinct: different queries in the first ten of all users together.
+    near_duplicates: mean share of a list's first ten that repeat one above in other words."""
+
+    distinct: int
+    near_duplicates: float
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,8 @@ def decide(
     users: Sequence[str] | None = None,
     alarms: Sequence[str] = (),
     clicks: Comparison | None = None,
+    anchors: Sequence[AgainstAnchor] = (),
+    variety: tuple[Variety, Variety] | None = None,
 ) -> Verdict:
     """Accept the challenger unless a check fails.
 
@@ -86,6 +98,10 @@ def decide(
     - it would clearly have earned fewer clicks than production: the 95 % interval of the
       off-policy difference (`clicks`) lies below `-max_click_loss` of production's clicks per
       hint. An estimate that abstains is reported and rejects nothing;
+    - over the last days together it lies below one of the `anchors`;
+    - its first tens are not varied enough (`variety`: its own, and that of the anchor IL-SFT): too
+      few different queries of all users together, or too many near-duplicates, by themselves or
+      beside the anchor's;
     - fewer than `min_user_days` user-days were scored.
 
     `champion` is None for the first release: what compares with it is then not asked. `users`
@@ -101,6 +117,9 @@ def decide(
     findings += [_ctr_model(ctr_faults), _alarms(alarms)]
     if clicks is not None:
         findings.append(_clicks(clicks, limits))
+    findings += [_anchor(one, limits) for one in anchors]
+    if variety is not None:
+        findings += _variety(*variety, limits.variety)
 
     checks = tuple(check for check, _ in findings)
     accepted = all(check.passed for check in checks)
@@ -195,6 +214,47 @@ def _clicks(clicks: Comparison, limits: GateLimits) -> tuple[Check, str]:
         f"95 % interval of the difference [{difference.low:+.4f}, {difference.high:+.4f}], upper "
         f"end {_versus(check)} {check.floor:+.4f} (SNIPS {estimate.snips:.4f}; {worth})"
     )
+
+
+def _anchor(found: AgainstAnchor, limits: GateLimits) -> tuple[Check, str]:
+    called, name = ANCHORS[found.anchor], found.anchor.replace(" ", "_")
+    if found.bounds is None:
+        check = Check(f"anchor_{name}_users", found.users)
+        least = limits.min_user_days
+        return check, f"against {called}: no answer, users: {found.users}, below {least}"
+    made = found.bounds
+    check = Check(f"anchor_{name}_high", made.high, floor=0.0 - limits.anchors.margin)
+    days = "day" if made.days == 1 else "days"
+    return check, (
+        f"against {called} over {made.days} {days}: Query HR@30 {made}, upper bound "
+        f"{_versus(check)} {check.floor:+.4f} ({made.user_days} user-days of {made.users} users)"
+    )
+
+
+def _variety(
+    challenger: Variety, anchor: Variety, limits: VarietyLimits
+) -> list[tuple[Check, str]]:
+    share = limits.min_distinct_share * anchor.distinct
+    distinct = Check("distinct_queries", challenger.distinct, floor=max(limits.min_distinct, share))
+    rise = anchor.near_duplicates + limits.max_near_duplicate_rise
+    near = Check(
+        "near_duplicates", challenger.near_duplicates, limit=min(limits.max_near_duplicates, rise)
+    )
+    beyond = "not above" if near.passed else "above"
+    return [
+        (
+            distinct,
+            f"different queries of all users: {challenger.distinct}, {_versus(distinct)} "
+            f"{distinct.floor:.1f} (at least {limits.min_distinct}, and "
+            f"{limits.min_distinct_share:.2f} of the {anchor.distinct} of IL-SFT)",
+        ),
+        (
+            near,
+            f"near-duplicates in the first ten: {near.value:.4f}, {beyond} {near.limit:.4f} (at "
+            f"most {limits.max_near_duplicates:.2f}, and {limits.max_near_duplicate_rise:.2f} "
+            f"more than the {anchor.near_duplicates:.4f} of IL-SFT)",
+        ),
+    ]
 
 
 def _versus(check: Check) -> str:

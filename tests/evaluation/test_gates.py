@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from aigq_tasks.errors import AigqError
-from aigq_tasks.evaluation.config import GateLimits
-from aigq_tasks.evaluation.gates import Check, ListScores, decide
+from aigq_tasks.evaluation.anchors import AgainstAnchor, Bounds
+from aigq_tasks.evaluation.config import AnchorLimits, GateLimits
+from aigq_tasks.evaluation.gates import Check, ListScores, Variety, decide
 from aigq_tasks.evaluation.intervals import PairedDifference
 from aigq_tasks.evaluation.offpolicy import Comparison, Estimate
 
@@ -171,3 +172,55 @@ def test_json_is_canonical() -> None:
         "value": 1,
     }
     assert parsed["checks"][0] == {"floor": 30, "name": "user_days", "passed": True, "value": 1000}
+
+
+def beside(anchor: str, high: float, users: int = 700) -> AgainstAnchor:
+    made = Bounds(high - 0.04, high - 0.08, high, 2 * users, users, 7) if users >= 30 else None
+    return AgainstAnchor(anchor, users, made, high < 0)
+
+
+def test_slow_loss_against_an_anchor_rejects_and_says_over_what() -> None:
+    anchors = [beside("sft", 0.001), beside("week ago", -0.001)]
+    verdict = decide(scores(400), scores(400), [], LIMITS, SEED, anchors=anchors)
+    assert failed(verdict.checks) == ["anchor_week_ago_high"]
+    assert verdict.reasons == (
+        "against the release of a week ago over 7 days: Query HR@30 -0.0410 [-0.0810, -0.0010], "
+        "upper bound below +0.0000 (1400 user-days of 700 users)",
+    )
+    allowed = LIMITS.model_copy(update={"anchors": AnchorLimits(margin=0.001)})
+    assert decide(scores(400), scores(400), [], allowed, SEED, anchors=anchors).accepted
+
+
+def test_too_few_users_for_an_anchor_reject_nothing() -> None:
+    verdict = decide(scores(400), scores(400), [], LIMITS, SEED, anchors=[beside("sft", -1, 29)])
+    assert verdict.accepted
+    assert verdict.reasons[-1] == "against IL-SFT: no answer, users: 29, below 30"
+
+
+@pytest.mark.parametrize(
+    ("challenger", "anchor", "wrong"),
+    [
+        (Variety(70, 0.30), Variety(100, 0.20), []),  # both at their bounds beside the anchor
+        (Variety(69, 0.30), Variety(100, 0.20), ["distinct_queries"]),
+        (Variety(29, 0.10), Variety(30, 0.10), ["distinct_queries"]),  # 0.7 of 30 would do
+        (Variety(90, 0.31), Variety(100, 0.20), ["near_duplicates"]),
+        (Variety(90, 0.71), Variety(100, 0.69), ["near_duplicates"]),  # a rise of 0.02 would do
+    ],
+)
+def test_variety_has_a_floor_of_its_own_and_one_beside_the_anchor(
+    challenger: Variety, anchor: Variety, wrong: list[str]
+) -> None:
+    pair = (challenger, anchor)
+    verdict = decide(scores(400), scores(400), [], LIMITS, SEED, variety=pair)
+    assert failed(verdict.checks) == wrong
+
+
+def test_variety_in_words() -> None:
+    pair = (Variety(69, 0.31), Variety(100, 0.2))
+    verdict = decide(scores(400), scores(400), [], LIMITS, SEED, variety=pair)
+    assert verdict.reasons == (
+        "different queries of all users: 69, below 70.0 (at least 30, and 0.70 of the 100 of "
+        "IL-SFT)",
+        "near-duplicates in the first ten: 0.3100, above 0.3000 (at most 0.70, and 0.10 more than "
+        "the 0.2000 of IL-SFT)",
+    )
