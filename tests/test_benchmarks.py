@@ -26,7 +26,7 @@ RUNS = {
     "bench_ctr_scoring": ["--smallest --runs 2"],
     # The first day of the log: nothing has to be there before.
     "bench_day": ["--day 2017-06-25 --stage logs --out day.json"],
-    "bench_gate": ["--series 1 --loss 0.2"],
+    "bench_gate": ["--series 1 --loss 0.2 --loss 0"],
     "bench_grpo_step": ["--smallest --pairs 1 --threads 1 --profile profile.md"],
     "bench_lists": ["--smallest --pairs 2 --threads 1"],
     "bench_samples_scale": ["--households 100 --sizes 1 2 --repeats 1 --threads 1"],
