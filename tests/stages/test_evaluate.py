@@ -5,6 +5,7 @@ import pytest
 from small_release import DAY
 
 from aigq_tasks.evaluation.arms import Case
+from aigq_tasks.evaluation.truth import Truths
 from aigq_tasks.pipeline.context import Context
 from aigq_tasks.pipeline.runner import given_for
 from aigq_tasks.stages.evaluate import EVALUATE, reweighted_hints
@@ -16,8 +17,9 @@ def test_the_hints_of_held_out_users_who_searched(small: tuple[Context, Entry]) 
     """Ann and Bob are held out; a stranger is too, but neither searched nor saw a hint."""
     ctx, _ = small
     given = given_for(ctx, DAY, EVALUATE.reads)
-    truth = {user: {"milk"} for user in ("ann", "bob", "stranger")}
-    case = Case(DAY, truth, [], pd.DataFrame())
+    truth = {user: {"milk"} for user in ("ann", "bob")}
+    nothing = pd.DataFrame(columns=["user_id", "query", "weight"])
+    case = Case(DAY, Truths(truth, truth, nothing), [], pd.DataFrame())
     lists = {"ann": ["Oat Milk", "butter"], "bob": ["milk"]}
     rows = reweighted_hints(given, EVALUATE.settings(ctx.settings), case, lists)
     assert sorted(rows["user_id"].unique()) == ["ann", "bob"]
