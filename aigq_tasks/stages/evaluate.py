@@ -246,7 +246,7 @@ def reweighted_hints(
         return click.predict(stack.features(*columns).to_numpy(np.float32))
 
     ranking = other.rank(sorted(shown["user_id"].unique()))
-    return reweighted(shown, ranking, predict, settings.exposure)
+    return reweighted(shown, log["hint_rankings"], ranking, predict, settings.exposure)
 
 
 def summarize(

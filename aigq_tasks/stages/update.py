@@ -127,7 +127,7 @@ def first_known(truths: "Sequence[Needs]") -> "Scorer | None":
         for needs in truths:
             chances = [chance_met(one.values()) for one in needs(users, queries)]
             found = np.where(np.isnan(found), np.array(chances), found)
-        return np.nan_to_num(found, nan=0.0)
+        return np.where(np.isnan(found), 0.0, found)
 
     return known
 

@@ -26,7 +26,7 @@ def test_the_hints_of_held_out_users_who_searched(small: tuple[Context, Entry]) 
     # Each was shown milk first and clicked it; popularity has it, so the other ranking shows it.
     first = rows.groupby("user_id").head(1)
     assert first["clicks"].tolist() == [1.0, 1.0]
-    assert (first["logged"] == 0.25).all()
+    assert first["logged"].tolist() == pytest.approx([1 / 3, 1 / 3])  # one of three alike
     assert ((first["other"] > 0) & (first["other"] < 1)).all()
     assert ((rows["expected"] > 0) & (rows["expected"] < 1)).all()
     # The lists are the other ranking's u2q: more of them leave less room for milk.
