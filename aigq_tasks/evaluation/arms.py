@@ -173,7 +173,7 @@ def _valid(
 def _of(truth: metrics.Truth, values: metrics.Values, users: Sequence[str]) -> "pd.Series[float]":
     """Values over `metrics.scored_users(truth)` as values over users, NaN for the others."""
     scored = pd.Series(values, metrics.scored_users(truth), dtype="float64")
-    return scored.reindex(users).reset_index(drop=True)
+    return scored.reindex(pd.Index(users)).reset_index(drop=True)
 
 
 def _known(users: Sequence[str], truths: Truths, needs: Needs | None) -> set[str]:
@@ -190,7 +190,7 @@ def _known(users: Sequence[str], truths: Truths, needs: Needs | None) -> set[str
 
 
 def _by_needs(
-    first: metrics.Lists, users: Sequence[str], known: set[str], needs: Needs | None
+    first: Lists, users: Sequence[str], known: set[str], needs: Needs | None
 ) -> tuple[metrics.Values, metrics.Values]:
     """same_need and needs_10 of `score_arms`, (users,) each. known: of `_known`."""
     if needs is None:

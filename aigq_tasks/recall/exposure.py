@@ -138,8 +138,8 @@ def slot_chances(
     if exact < slots:
         uniforms = np.random.default_rng(0).random((DRAWN, 1 + slots))
         for row in range(len(scores)):
-            repeated = (np.repeat(own[[row]], DRAWN, axis=0) for own in (scores, valid))
-            chances[row, exact:] = _drawn(*repeated, uniforms, exposure)[exact:]
+            same = np.repeat(row, DRAWN)
+            chances[row, exact:] = _drawn(scores[same], valid[same], uniforms, exposure)[exact:]
     return chances
 
 

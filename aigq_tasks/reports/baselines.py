@@ -14,7 +14,7 @@ from aigq_tasks.pipeline.reading import logs_of
 from aigq_tasks.pipeline.reads import LOGS, Release
 from aigq_tasks.pipeline.runner import given_for
 from aigq_tasks.serving.histories import BEHAVIOUR_TABLES
-from aigq_tasks.stages.evaluate import JUDGED, classic_lists, held_out_case, rivals_slice
+from aigq_tasks.stages.evaluate import JUDGED, classic_lists, classic_slice, held_out_case
 
 
 def hint_days(ctx: Context) -> list[date]:
@@ -53,7 +53,7 @@ def baselines(ctx: Context) -> pd.DataFrame:
 
 def _judged(ctx: Context) -> Iterator[tuple[Case, dict[str, Lists]]]:
     """Each day with what is asked of it and what the sources offer."""
-    settings = rivals_slice(ctx.settings).model_copy(update={"holdout": 1.0})
+    settings = classic_slice(ctx.settings).model_copy(update={"holdout": 1.0})
     first = stack_day(ctx.settings) + timedelta(days=1)
     for day in days_between(first, ctx.settings.bootstrap_day):
         given = given_for(ctx, day, (Release("recall"), Release("ctr"), *JUDGED))

@@ -69,29 +69,30 @@ class Asking(Slice):
     history_lines: int
 
 
-class Judging(Asking):
-    """The settings that change what an arm writes, or for whom. seed: also of the bootstrap
-    behind the intervals."""
+class ClassicSlice(Asking):
+    """The settings that change what an arm lists that no policy writes. per_source: candidates
+    that a stack asks of each source."""
 
     list_length: int
     own_brand: tuple[str, ...]
+    per_source: int
+
+
+class Judging(ClassicSlice):
+    """And those that change what a policy writes. seed: also of the bootstrap behind the
+    intervals."""
+
     limits: ThinkLimits
     writing: Writing
 
 
-class RivalsSlice(Judging):
-    """per_source: candidates that a stack asks of each source."""
-
-    per_source: int
-
-
-class EvaluateSlice(RivalsSlice):
+class EvaluateSlice(Judging):
     """exposure: of the pages that the challenger's lists would have made."""
 
     exposure: Exposure
 
 
-def compute_rivals(given: Given, settings: RivalsSlice, day: date) -> Output:
+def compute_rivals(given: Given, settings: Judging, day: date) -> Output:
     """Per-user scores of all that the day's challengers are compared with."""
     case = held_out_case(given, settings, day)
     direct = {"champion": given.release("direct"), "sft": given.release("sft")}
@@ -192,7 +193,7 @@ def arm_scores(
     return score_arms(case, lists, valid, classify, SentenceEncoder(), needs)
 
 
-def classic_lists(given: Given, settings: RivalsSlice, case: Case) -> dict[str, Lists]:
+def classic_lists(given: Given, settings: ClassicSlice, case: Case) -> dict[str, Lists]:
     """Arms that no policy writes, of the release that served the day: its recall sources, own
     history and popularity by turns, what its stack would rank without u2q and x2q, and what all of
     it ranked ("production")."""
@@ -296,20 +297,21 @@ def _bars(results: dict[str, dict[str, dict[str, float]]], title: str) -> bytes:
     return hit_rate_bars(bars, title=title, ylabel="Query HR@30")
 
 
-def judging(settings: "Settings") -> Judging:
-    return Judging(
+def classic_slice(settings: "Settings") -> ClassicSlice:
+    return ClassicSlice(
         seed=settings.seed,
         holdout=settings.samples.holdout,
         history_lines=settings.samples.history_lines,
         list_length=settings.generation.list_length,
         own_brand=settings.ctr.own_brand,
-        limits=settings.think.limits,
-        writing=writing(settings),
+        per_source=settings.recall.per_source,
     )
 
 
-def rivals_slice(settings: "Settings") -> RivalsSlice:
-    return RivalsSlice(**dict(judging(settings)), per_source=settings.recall.per_source)
+def judging(settings: "Settings") -> Judging:
+    return Judging(
+        **dict(classic_slice(settings)), limits=settings.think.limits, writing=writing(settings)
+    )
 
 
 JUDGED: tuple[Read, ...] = (
@@ -329,7 +331,7 @@ RIVALS = Stage(
         *(Release(kind) for kind in ("direct", "sft", "think", "recall", "ctr")),
         *JUDGED,
     ),
-    settings=rivals_slice,
+    settings=judging,
     compute=compute_rivals,
 )
 
@@ -343,8 +345,6 @@ EVALUATE = Stage(
         Result("rivals"),
         *JUDGED,
     ),
-    settings=lambda settings: EvaluateSlice(
-        **dict(rivals_slice(settings)), exposure=settings.exposure
-    ),
+    settings=lambda settings: EvaluateSlice(**dict(judging(settings)), exposure=settings.exposure),
     compute=compute,
 ).reading(*map(Release, RANKED))
