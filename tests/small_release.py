@@ -184,6 +184,13 @@ def impressions(day: date) -> pd.DataFrame:
     return shown.astype({"time": "datetime64[us]", "click_time": "datetime64[us]"})
 
 
+def rankings() -> pd.DataFrame:
+    """What production ranked for each shopper: the three hints of `impressions`, all alike."""
+    rows = [(user, rank, query) for user in USERS for rank, query in enumerate(WRITTEN, start=1)]
+    table = pd.DataFrame(rows, columns=["user_id", "rank", "query"])
+    return table.assign(source="popularity", rank_score=0.5)
+
+
 def _log(day: date) -> dict[str, bytes]:
     morning = pd.Timestamp(day) + pd.Timedelta(hours=8)
     searched = [(user, query) for user, queries in USERS.items() for query in queries]
@@ -199,6 +206,7 @@ def _log(day: date) -> dict[str, bytes]:
         "searches": searches.astype({"time": "datetime64[us]"}),
         "item_clicks": clicks.astype({"time": "datetime64[us]"}),
         "hint_impressions": impressions(day),
+        "hint_rankings": rankings(),
         "late_clicks": empty("late_clicks"),
     }
     return {f"{name}.parquet": to_parquet(rows) for name, rows in tables.items()}

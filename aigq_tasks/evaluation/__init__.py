@@ -1,6 +1,8 @@
 """How good lists are, and whether they may go live.
 
+    truth        what lists are held against: searches, explored clicks, needs of the source
     metrics      offline metrics of lists against what users asked for
+    variety      near-duplicates, popular queries, distinct ones
     arms         what several arms offer the held-out users, scored
     reweighting  the hints that were shown, reweighted to another ranking
     offpolicy    SNIPS and doubly robust estimates from that

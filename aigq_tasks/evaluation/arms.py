@@ -1,8 +1,9 @@
 """The arms of an evaluation: how what each one offers the held-out users is scored.
 
-Truth is what a held-out user searched or clicked among the hints on D. Every arm sees that user's
-behaviours before D only, and no compared model was trained with any row of a held-out user's D
-(see `samples.holdout`). So no label leaks into any arm.
+A list is held against the truths of `evaluation.truth`: what its user searched after the moment of
+the list, clicks on explored slots, and, headed exposure-biased, all that was searched or clicked.
+Every arm sees that user's behaviours before D only, and no compared model was trained with any row
+of a held-out user's D (see `samples.holdout`). So no label leaks into any arm.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,43 +14,60 @@ import numpy as np
 import pandas as pd
 
 from aigq_tasks.context.prompt import Shopper
-from aigq_tasks.context.queries import normalize
-from aigq_tasks.evaluation import metrics
-from aigq_tasks.logs.behaviours import hint_clicks
+from aigq_tasks.evaluation import metrics, variety
+from aigq_tasks.evaluation.truth import (
+    FIRST,
+    Needs,
+    Truths,
+    distinct_needs,
+    explored_hit,
+    same_need,
+)
 from aigq_tasks.recall.stack import Scorer
 
 COLD_EVENTS = 10  # a user with fewer behaviours before the day is cold
-FIRST = 10  # queries of a list that a shopper is likely to see
 
-Truth = dict[str, set[str]]
 Lists = dict[str, list[str]]
 
 
 @dataclass(frozen=True)
 class Case:
-    """What the evaluation of a day asks: the truth per user, and what is known before the day.
+    """What the evaluation of a day asks: the truths, and what is known before the day.
 
-    shoppers: one per user of the truth. history: behaviours of everybody.
+    shoppers: one per user of the truths. history: behaviours of everybody.
     """
 
     day: date
-    truth: Truth
+    truths: Truths
     shoppers: list[Shopper]
     history: pd.DataFrame
 
+    @property
+    def truth(self) -> metrics.Truth:
+        """The primary one: what each user searched after the moment of the list."""
+        return self.truths.searched
 
-def truth_of_day(logs: Mapping[str, pd.DataFrame], day: date) -> Truth:
-    """user -> normalised queries that the user searched, or clicked among the hints, on `day`.
+    @property
+    def users(self) -> list[str]:
+        """Whom lists are asked for, sorted."""
+        return self.truths.users
 
-    logs: of the day: searches, hint_impressions, late_clicks.
-    """
-    clicks = hint_clicks(logs)
-    today = clicks["click_time"].dt.date == day
-    asked = [logs["searches"][["user_id", "query"]], clicks.loc[today, ["user_id", "query"]]]
-    truth: Truth = {}
-    for user, query in pd.concat(asked).itertuples(index=False):
-        truth.setdefault(user, set()).add(normalize(query))
-    return dict(sorted(truth.items()))
+
+def by_turns(first: Lists, second: Lists, length: int) -> Lists:
+    """Of each user of both the lists by turns, the first one's best query first, none twice; a
+    list that ends leaves its turns to the other. At most `length` queries."""
+    lists = {}
+    for user in sorted(first.keys() & second.keys()):
+        turns = [iter(first[user]), iter(second[user])]
+        taken: dict[str, None] = {}
+        while turns and len(taken) < length:
+            turn = turns.pop(0)
+            query = next((query for query in turn if query not in taken), None)
+            if query is not None:
+                taken[query] = None
+                turns.append(turn)
+        lists[user] = list(taken)
+    return lists
 
 
 def score_arms(
@@ -58,44 +76,54 @@ def score_arms(
     valid: Mapping[str, Mapping[str, bool]],
     classify: metrics.Classify,
     embed: metrics.Embed,
-    truth: Scorer | None,
+    needs: Needs | None,
 ) -> pd.DataFrame:
-    """One row per (arm, user): query_hr_10, query_hr_30, cate_hr_30, sem_sim, unique_cates,
-    valid, query_hr_30 within each segment (NaN outside of it), and true_click.
+    """One row per (arm, user), NaN where a truth has nothing of the user:
+
+    - by what was searched after the moment of the list: query_hr_10, query_hr_30, cate_hr_30,
+      sem_sim, and query_hr_30 within each segment;
+    - by clicks on explored slots: explored_hr_10, explored_hr_30;
+    - by all that was searched or clicked, which exposure biases: exposed_hr_10, exposed_hr_30;
+    - of the list itself: valid, unique_cates (of 30); of its first FIRST popular (share in the
+      global top), near_duplicates (share like one above), and by the source's own needs same_need
+      (share naming a need again) and needs_10 (expected number of distinct needs met).
 
     Args:
         lists: arm -> user -> queries, best first.
         valid: arm -> user -> was the list written well-formed; arms that no policy writes are not
             there.
-        truth: the click probability that a query would have had on the day, NaN for users of whom
-            nothing is known. true_click is its mean over the first FIRST distinct queries; a list
-            that has fewer counts the missing ones as 0, so that neither a short list nor a
-            repetitive one can look better. None: nobody knows it, true_click is NaN.
+        needs: which needs of the day queries meet; None: nobody knows.
     """
     moment = pd.Timestamp(case.day)
     segments = metrics.need_segments(case.truth, case.history, moment) | metrics.user_segments(
         case.truth, case.history, moment, min_events=COLD_EVENTS
     )
-    users = metrics.scored_users(case.truth)
+    users, top = case.users, variety.global_top(case.history)
+    known = _known(users, case.truths, needs)
     frames = []
     for arm in sorted(lists):
         listed = {user: lists[arm].get(user, []) for user in users}
-        frame = pd.DataFrame(
-            {
-                "arm": arm,
-                "user_id": users,
-                "query_hr_10": metrics.query_hit(listed, case.truth, 10),
-                "query_hr_30": metrics.query_hit(listed, case.truth, 30),
-                "cate_hr_30": metrics.category_hit(listed, case.truth, 30, classify),
-                "sem_sim": metrics.semantic_similarity(listed, case.truth, 30, embed),
-                "unique_cates": metrics.unique_categories(listed, 30, classify),
-                "valid": _valid(users, listed, valid.get(arm)),
-            }
-        )
+        first = variety.first_of(listed, users)
+        frame = pd.DataFrame({"arm": arm, "user_id": users})
+        searched = {
+            "query_hr_10": metrics.query_hit(listed, case.truth, 10),
+            "query_hr_30": metrics.query_hit(listed, case.truth, 30),
+            "cate_hr_30": metrics.category_hit(listed, case.truth, 30, classify),
+            "sem_sim": metrics.semantic_similarity(listed, case.truth, 30, embed),
+        }
+        for name, values in searched.items():
+            frame[name] = _of(case.truth, values, users)
+        frame["unique_cates"] = metrics.unique_categories(listed, 30, classify)
+        frame["valid"] = _valid(users, listed, valid.get(arm))
         for name, inside in sorted(segments.items()):
-            hits = pd.Series(metrics.query_hit(listed, inside, 30), metrics.scored_users(inside))
-            frame[f"query_hr_30/{name}"] = frame["user_id"].map(hits).astype("float64")
-        frame["true_click"] = _true_clicks(case.truth, users, listed, truth)
+            frame[f"query_hr_30/{name}"] = _of(inside, metrics.query_hit(listed, inside, 30), users)
+        for k in (10, 30):
+            frame[f"explored_hr_{k}"] = explored_hit(listed, case.truths.explored, users, k)
+            exposed = metrics.query_hit(listed, case.truths.exposed, k)
+            frame[f"exposed_hr_{k}"] = _of(case.truths.exposed, exposed, users)
+        frame["popular"] = variety.popular_share(first, users, top)
+        frame["near_duplicates"] = variety.near_duplicates(first, users, embed)
+        frame["same_need"], frame["needs_10"] = _by_needs(first, users, known, needs)
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)
 
@@ -108,7 +136,7 @@ def behaviour_scores(case: Case, lists: Mapping[str, Lists], scorer: Scorer) -> 
     written = [
         (arm, user, of_users.get(user, []))
         for arm, of_users in sorted(lists.items())
-        for user in sorted(case.truth)
+        for user in case.users
     ]
     pairs = sorted({(user, query) for _, user, queries in written for query in queries[:FIRST]})
     scores = scorer([u for u, _ in pairs], [q for _, q in pairs]) if pairs else np.empty(0)
@@ -142,17 +170,34 @@ def _valid(
     return servable * np.array([written.get(user, False) for user in users], dtype=np.float64)
 
 
-def _true_clicks(
-    asked: Truth, users: Sequence[str], lists: Lists, truth: Scorer | None
-) -> metrics.Values:
-    """true_click of `score_arms`, (users,). asked: what each user asked for, not empty."""
-    if truth is None:
-        return np.full(len(users), np.nan)
-    # Whom the truth knows is asked by a query of the user's own: a list may be empty.
-    unknown = np.isnan(truth(users, [min(asked[user]) for user in users]))
-    first = [list(dict.fromkeys(lists[user]))[:FIRST] for user in users]
-    pairs = [(u, query) for u, queries in zip(users, first, strict=True) for query in queries]
-    clicks = truth([u for u, _ in pairs], [query for _, query in pairs])
-    ends = np.cumsum([len(queries) for queries in first], dtype=np.intp)
-    sums = [part.sum() for part in np.split(clicks, ends)[:-1]]
-    return np.where(unknown, np.nan, np.array(sums) / FIRST)
+def _of(truth: metrics.Truth, values: metrics.Values, users: Sequence[str]) -> "pd.Series[float]":
+    """Values over `metrics.scored_users(truth)` as values over users, NaN for the others."""
+    scored = pd.Series(values, metrics.scored_users(truth), dtype="float64")
+    return scored.reindex(pd.Index(users)).reset_index(drop=True)
+
+
+def _known(users: Sequence[str], truths: Truths, needs: Needs | None) -> set[str]:
+    """Users of whose needs something is known. They are asked by queries of their own: a list may
+    be empty."""
+    if needs is None:
+        return set()
+    asked = [(user, query) for user in users for query in sorted(truths.exposed.get(user, set()))]
+    met = needs([user for user, _ in asked], [query for _, query in asked])
+    unknown = {
+        user for (user, _), one in zip(asked, met, strict=True) if np.isnan([*one.values()]).any()
+    }
+    return set(users) - unknown
+
+
+def _by_needs(
+    first: Lists, users: Sequence[str], known: set[str], needs: Needs | None
+) -> tuple[metrics.Values, metrics.Values]:
+    """same_need and needs_10 of `score_arms`, (users,) each. known: of `_known`."""
+    if needs is None:
+        return np.full(len(users), np.nan), np.full(len(users), np.nan)
+    pairs = [(user, query) for user in users for query in first[user]]
+    met = iter(needs([user for user, _ in pairs], [query for _, query in pairs]))
+    of_users = {user: [next(met) for _ in first[user]] for user in users}
+    again = np.array([same_need(of_users[user]) for user in users])
+    distinct = [distinct_needs(of_users[user]) if user in known else np.nan for user in users]
+    return again, np.array(distinct)

@@ -1,14 +1,14 @@
 """What another ranking would have earned, from the clicks on what production showed.
 
-Each row is a hint that was shown: its click (0 or 1), the probability with which production put
-that query in that slot given the slots above, and the probability with which the other ranking
-would have. All arrays are (n,) float64.
+Each row is a hint that was shown: its click (0 or 1), the chance with which production put that
+query in that slot, and the chance with which the other ranking would have, either over all pages
+that it may draw. All arrays are (n,) float64.
 
 SNIPS: Swaminathan & Joachims, NeurIPS 2015. Doubly robust: Dudík, Langford & Li, ICML 2011.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,23 +22,27 @@ Values = NDArray[np.float64]
 @dataclass(frozen=True)
 class Estimate:
     """Clicks per hint. snips, robust: None where the estimate abstains. effective: the number of
-    rows that the weights are worth, (Σ w)² / Σ w². rows: of the log."""
+    rows that the weights are worth, (Σ w)² / Σ w². rows: of the log. outside: share of what the
+    other ranking shows that production cannot have shown there: the click model alone values it."""
 
     snips: float | None
     robust: float | None
     effective: float
     rows: int
+    outside: float = 0.0
 
 
 @dataclass(frozen=True)
 class ShownSlots:
-    """The arguments of `estimate` but for the floor, and the user of each row."""
+    """The arguments of `estimate` but for the floor, the share of the other ranking's mass in the
+    slot that production cannot have shown there, and the user of each row."""
 
     clicks: Values
     logged: Values
     other: Values
     expected: Values
     expected_shown: Values
+    outside: Values
     users: Sequence[str]
 
 
@@ -55,7 +59,8 @@ class Comparison:
 def compare(slots: ShownSlots, floor: float, seed: int, resamples: int = RESAMPLES) -> Comparison:
     """The other ranking against production; abstains as `estimate` does."""
     arrays = (slots.clicks, slots.logged, slots.other, slots.expected, slots.expected_shown)
-    estimated = estimate(*arrays, floor)
+    outside = float(slots.outside.mean()) if len(slots.outside) else 0.0
+    estimated = replace(estimate(*arrays, floor), outside=outside)
     production = float(slots.clicks.mean()) if len(slots.clicks) else 0.0
     if estimated.robust is None:
         return Comparison(estimated, production, None)

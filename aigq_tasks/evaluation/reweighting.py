@@ -1,8 +1,14 @@
 """The hints that production showed, reweighted to another ranking (`offpolicy` estimates from it).
 
-The other ranking is one of the same users by the same exposure. Each slot is judged as if it alone
-had been drawn from that ranking, the slots above it as they are. So no weight is a product over a
-page, and the rare candidates that production could not show are covered by the click model.
+The other ranking is one of the same users by the same exposure. Each slot is judged by itself, by
+the chance with which either ranking puts a query there over all pages that it may draw: what
+production showed above says nothing of what the other ranking would have. So no weight is a
+product over a page, and the candidates that production could not show are left to the click model,
+with their share told.
+
+What is estimated: clicks per hint of the other ranking, if a click depends on the user, the query
+and the slot, and on the rest of the page only as it does on production's pages (the item-position
+model: Li et al., KDD 2018).
 
 Only users may be in the log whose being there does not depend on what was shown: who searched
 that day, not who clicked. Those who clicked would count every click and leave out many a page
@@ -17,61 +23,80 @@ from numpy.typing import NDArray
 
 from aigq_tasks.evaluation.offpolicy import ShownSlots
 from aigq_tasks.recall.config import SLOTS, Exposure
-from aigq_tasks.recall.exposure import page_chances
+from aigq_tasks.recall.exposure import slot_chances
 
 # (users, queries, positions from 1 on), n each -> click probabilities (n,)
 ClickModel = Callable[[Sequence[str], Sequence[str], NDArray[np.int64]], NDArray[np.float64]]
-NUMBERS = ("clicks", "logged", "other", "expected", "expected_shown")
+NUMBERS = ("clicks", "logged", "other", "expected", "expected_shown", "outside")
 
 
 def reweighted(
-    shown: pd.DataFrame, ranking: pd.DataFrame, click: ClickModel, exposure: Exposure
+    shown: pd.DataFrame,
+    produced: pd.DataFrame,
+    other: pd.DataFrame,
+    click: ClickModel,
+    exposure: Exposure,
 ) -> pd.DataFrame:
     """user_id and the arrays of `offpolicy.estimate`, one row per shown hint.
 
-    Left out are hints below one that the other ranking could not have shown there: what it would
-    put under such a page is not defined. That depends on the slots above, never on the click.
-
     shown: hint_impressions; positions are any numbers from 1, and every page counts as one of as
-    many slots as the longest has (SLOTS at least). ranking: of `HintStack.rank`, the other one.
-    click: of that day.
+    many slots as the longest has (SLOTS at least). produced, other: of `HintStack.rank`, what
+    production ranked (`hint_rankings`) and the other ranking; users without either are left out,
+    and so are hints that production's ranking does not hold. click: of that day.
     """
-    users = np.sort(ranking["user_id"].unique())
+    users = np.intersect1d(produced["user_id"].unique(), other["user_id"].unique())
     shown = shown[shown["user_id"].isin(users)].reset_index(drop=True)
     if shown.empty:
         return pd.DataFrame({"user_id": pd.Series(dtype="str")} | {n: np.empty(0) for n in NUMBERS})
+    users = np.sort(shown["user_id"].unique())
     slots = max(SLOTS, int(shown["position"].max()))
-    user_of = np.searchsorted(users, ranking["user_id"].to_numpy())
-    candidate = ranking["rank"].to_numpy() - 1
-    scores = np.zeros((len(users), candidate.max() + 1))
-    scores[user_of, candidate] = ranking["rank_score"]
-    valid = np.zeros(scores.shape, dtype=bool)
-    valid[user_of, candidate] = True
-    predicted = np.zeros((len(users), slots, scores.shape[1]))
-    for position in range(1, slots + 1):
-        positions = np.full(len(ranking), position)
-        clicks = click(ranking["user_id"].tolist(), ranking["query"].tolist(), positions)
-        predicted[user_of, position - 1, candidate] = clicks
-    place = ranking[["user_id", "query"]].assign(column=ranking["rank"] - 1)
-    column = shown[["user_id", "query"]].merge(place, "left")["column"].fillna(-1).to_numpy(np.intp)
-    page, _ = pd.factorize(shown["request_id"])
-    slot = shown["position"].to_numpy() - 1
-    user = np.zeros(page.max() + 1, dtype=np.intp)
-    user[page] = np.searchsorted(users, shown["user_id"].to_numpy())
-    chosen = np.full((len(user), slots), -1)
-    chosen[page, slot] = column
-    chances = page_chances(scores[user], valid[user], chosen, exposure)
-    shown_column = np.maximum(column, 0)
+    both = [rows[rows["user_id"].isin(users)] for rows in (produced, other)]
+    columns = pd.concat([rows[["user_id", "query"]] for rows in both]).drop_duplicates()
+    columns["column"] = columns.groupby("user_id").cumcount()
+    logged, wanted = (_chances(rows, columns, users, slots, exposure) for rows in both)
+    user_of = np.searchsorted(users, columns["user_id"].to_numpy())
+    predicted = np.zeros(logged.shape)
+    for slot in range(slots):
+        clicks = click(
+            columns["user_id"].tolist(), columns["query"].tolist(), np.full(len(columns), slot + 1)
+        )
+        predicted[user_of, slot, columns["column"]] = clicks
+    column = shown[["user_id", "query"]].merge(columns, "left")["column"].fillna(-1)
+    known = column.to_numpy() >= 0
+    user = np.searchsorted(users, shown["user_id"].to_numpy())
+    slot_of = shown["position"].to_numpy() - 1
+    cell = (user, slot_of, np.maximum(column.to_numpy(np.intp), 0))
     numbers = {
         "clicks": shown["clicked"].to_numpy(np.float64),
-        "logged": shown["propensity"].to_numpy(np.float64),
-        "other": np.where(column >= 0, chances[page, slot, shown_column], 0.0),
-        "expected": (chances * predicted[user]).sum(axis=2)[page, slot],
-        "expected_shown": np.where(column >= 0, predicted[user[page], slot, shown_column], 0.0),
+        "logged": np.where(known, logged[cell], 0.0),
+        "other": np.where(known, wanted[cell], 0.0),
+        "expected": (wanted * predicted).sum(axis=2)[user, slot_of],
+        "expected_shown": np.where(known, predicted[cell], 0.0),
+        "outside": np.where(logged > 0, 0.0, wanted).sum(axis=2)[user, slot_of],
     }
-    defined = chances.sum(axis=2)[page, slot] > 0
-    rows: pd.DataFrame = shown[["user_id"]].assign(**numbers)[defined]
+    rows: pd.DataFrame = shown[["user_id"]].assign(**numbers)[numbers["logged"] > 0]
     return rows.reset_index(drop=True)
+
+
+def _chances(
+    ranking: pd.DataFrame,
+    columns: pd.DataFrame,
+    users: NDArray[np.object_],
+    slots: int,
+    exposure: Exposure,
+) -> NDArray[np.float64]:
+    """(users, slots, columns): `slot_chances` of a ranking, by the columns of its queries."""
+    user = np.searchsorted(users, ranking["user_id"].to_numpy())
+    rank = ranking["rank"].to_numpy() - 1
+    scores = np.zeros((len(users), int(rank.max()) + 1))
+    scores[user, rank] = ranking["rank_score"]
+    valid = np.zeros(scores.shape, dtype=bool)
+    valid[user, rank] = True
+    by_rank = slot_chances(scores, valid, slots, exposure)
+    chances = np.zeros((len(users), slots, int(columns["column"].max()) + 1))
+    column = ranking[["user_id", "query"]].merge(columns, "left")["column"].to_numpy()
+    chances[user, :, column] = by_rank[user, :, rank]
+    return chances
 
 
 def slots_of(rows: pd.DataFrame) -> ShownSlots:

@@ -16,7 +16,7 @@ from aigq_tasks.storage.ledger import Ledger
 from aigq_tasks.storage.manifests import Manifests
 from aigq_tasks.storage.objects import ObjectStore, sha256
 
-OLD_VERSIONS = ("0.1.0",)  # whose results cannot be gone on from
+OLD_VERSIONS = ("0.1.0", "0.2.0")  # whose results cannot be gone on from
 _PACKAGES = Path(__file__).resolve().parents[2]
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from aigq_tasks.errors import AigqError
 from aigq_tasks.logs.behaviours import concat_days
 from aigq_tasks.pipeline.reads import OF_RELEASE, Resolved
-from aigq_tasks.sources.base import Source, TrueClicks
+from aigq_tasks.sources.base import Needs, Source
 from aigq_tasks.storage.manifests import Manifest
 from aigq_tasks.storage.tables import from_parquet
 from aigq_tasks.teacher.endpoint import Endpoint
@@ -118,13 +118,13 @@ class Given:
         """Where the day's log comes from."""
         return _source(self._read("source"))
 
-    def truths(self) -> list[TrueClicks]:
+    def truths(self) -> list[Needs]:
         """What the source knows of each declared day, in their order; [] where it knows nothing."""
         if not self.has("truth"):
             return []
         declared = self._read("truth")
         known = (_source(declared).truth(day) for day in declared.days)
-        return [scorer for scorer in known if scorer is not None]
+        return [needs for needs in known if needs is not None]
 
     def teacher(self) -> Endpoint | None:
         """A language model whose answers are stored one by one, None where none is set."""

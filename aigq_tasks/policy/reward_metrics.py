@@ -19,7 +19,7 @@ def reward_metrics(
     """reward/TERM: its mean. share/TERM: its part of all variation (weight times standard
     deviation over the rollouts), for what does not vary moves no advantage. Both also for
     "trigger" where there are any. With truth: truth/TERM, the correlation of rollouts' means with
-    their mean true click probability, and true_click, the mean of that."""
+    their queries' mean chance to meet a need, and meets_need, the mean of that."""
     terms = rewards.terms | ({"trigger": rewards.trigger} if rewards.trigger.size else {})
     of_rollouts = {
         name: row_means(table) if table.ndim == 2 else table for name, table in terms.items()
@@ -34,10 +34,10 @@ def reward_metrics(
         metrics[f"reward/{name}"] = _mean(table)
         metrics[f"share/{name}"] = spread[name] / (sum(spread.values()) or 1.0)
     if truth is not None:
-        clicks = _true_clicks(rollouts, user_ids, truth)
-        metrics["true_click"] = float(clicks.mean())
+        met = _met(rollouts, user_ids, truth)
+        metrics["meets_need"] = float(met.mean())
         for name, own in of_rollouts.items():
-            metrics[f"truth/{name}"] = correlation(own, clicks)
+            metrics[f"truth/{name}"] = correlation(own, met)
     return metrics
 
 
@@ -48,9 +48,7 @@ def correlation(one: FloatArray, two: FloatArray) -> float:
     return float(np.corrcoef(one, two)[0, 1])
 
 
-def _true_clicks(
-    rollouts: Sequence[Rollout], user_ids: Sequence[str], truth: CtrScorer
-) -> FloatArray:
+def _met(rollouts: Sequence[Rollout], user_ids: Sequence[str], truth: CtrScorer) -> FloatArray:
     """(N,): the mean over the queries of each rollout, 0 without any."""
     pairs = [
         (i, user, query)

@@ -64,7 +64,7 @@ class ILGRPOTrainer(GRPOTrainer):
 
     spare: samples that take the place of prompts from which there is nothing to learn (see
     `informative_groups`), one round per step; with several processes nothing takes their place.
-    truth: (users, queries) -> true click probabilities where somebody knows them, for the log only.
+    truth: (users, queries) -> chances to meet a need where somebody knows them, for the log only.
     """
 
     def __init__(

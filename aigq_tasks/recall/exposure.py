@@ -1,9 +1,11 @@
 """From a ranking to hints on a page, with the exact propensity of each.
 
-`expose` draws pages; `page_chances` says what another ranking would have put on a page as it is.
+`expose` draws pages; `slot_chances` says what a ranking puts into each slot, over all pages that it
+may draw.
 """
 
 import hashlib
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +14,8 @@ from numpy.typing import NDArray
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.recall.config import SLOTS, Exposure
+
+EXACT, DRAWN = 1000, 512  # beginnings of pages gone through; pages drawn where there are more
 
 
 def expose(
@@ -107,34 +111,74 @@ def fill_slots(
     return FilledSlots(chosen, propensity, explored, filled)
 
 
-def page_chances(
-    scores: NDArray[np.float64],
-    valid: NDArray[np.bool_],
-    chosen: NDArray[np.intp],
-    exposure: Exposure,
+def slot_chances(
+    scores: NDArray[np.float64], valid: NDArray[np.bool_], slots: int, exposure: Exposure
 ) -> NDArray[np.float64]:
-    """The propensities (see `expose`) with which this ranking would fill slots, of all candidates.
+    """The chance that each candidate lands in each slot, over all pages that the ranking may draw.
+
+    Exact, by going through the beginnings of pages (see `expose` for what follows one), as long as
+    there are at most EXACT of them; of longer pages the slots below are the mean over DRAWN pages,
+    drawn with a seed of their own, of what follows their beginnings.
 
     Args:
         scores, valid: as in `fill_slots`.
-        chosen: (pages, slots), the column of the candidate in each slot as it is; -1 for none.
-            Any number of slots, of which one explores; of more slots than `top_n`, the others draw
-            from as many ranks as there are slots.
+        slots: of a page, of which one explores; of more slots than `top_n`, the others draw from as
+            many ranks as there are slots.
 
     Returns:
-        (pages, slots, candidates): what this ranking would put into each slot given the slots above
-        it as they are; sums to 1 over candidates, or is 0 below what it cannot show.
+        (rankings, slots, candidates): sums to 1 over candidates, or is 0 below the last one.
     """
-    slots = chosen.shape[1]
+    candidates = scores.shape[1]
+    exact = 1
+    while exact < slots and candidates**exact <= EXACT:
+        exact += 1
+    chances = np.zeros((len(scores), slots, candidates))
     pages = _Pages(scores, valid, slots, exposure)
-    chances = np.zeros((*chosen.shape, scores.shape[1]))
-    each, possible = np.arange(len(chosen)), np.ones(len(chosen), dtype=bool)
-    for slot in range(slots):
+    _follow(pages, np.ones(len(scores)), 0, exact, chances)
+    if exact < slots:
+        uniforms = np.random.default_rng(0).random((DRAWN, 1 + slots))
+        for row in range(len(scores)):
+            same = np.repeat(row, DRAWN)
+            chances[row, exact:] = _drawn(scores[same], valid[same], uniforms, exposure)[exact:]
+    return chances
+
+
+def _follow(
+    pages: "_Pages",
+    weight: NDArray[np.float64],
+    slot: int,
+    exact: int,
+    chances: NDArray[np.float64],
+) -> None:
+    """Add to `chances` what follows a beginning of pages that has the probability `weight` (of each
+    ranking), down to slot `exact`."""
+    exploit, explore = pages.offers()
+    own = weight[:, None] * pages.chances(slot, exploit, explore)
+    chances[:, slot] += own
+    if slot + 1 == exact:
+        return
+    for pick in range(own.shape[1]):
+        if own[:, pick].any():
+            longer = pages.copy()
+            longer.take(slot, np.full(len(own), pick), exploit, explore)
+            _follow(longer, own[:, pick], slot + 1, exact, chances)
+
+
+def _drawn(
+    scores: NDArray[np.float64],
+    valid: NDArray[np.bool_],
+    uniforms: NDArray[np.float64],
+    exposure: Exposure,
+) -> NDArray[np.float64]:
+    """(slots, candidates): the mean of what follows the beginnings of drawn pages of one ranking,
+    which `scores` and `valid` repeat."""
+    filled = fill_slots(scores, valid, uniforms, exposure)
+    pages = _Pages(scores, valid, filled.chosen.shape[1], exposure)
+    chances = np.zeros((filled.chosen.shape[1], scores.shape[1]))
+    for slot in range(len(chances)):
         exploit, explore = pages.offers()
-        chances[possible, slot] = pages.chances(slot, exploit, explore)[possible]
-        pick = np.maximum(chosen[:, slot], 0)
-        pages.take(slot, pick, exploit, explore)
-        possible &= (chosen[:, slot] >= 0) & (chances[each, slot, pick] > 0)
+        chances[slot] = pages.chances(slot, exploit, explore).mean(axis=0)
+        pages.take(slot, filled.chosen[:, slot], exploit, explore)
     return chances
 
 
@@ -152,6 +196,12 @@ class _Pages:
         self.top = np.arange(scores.shape[1]) < max(exposure.top_n, slots)
         # Column e: P(e) times the probability of the queries so far if slot e is the exploring one.
         self.odds = np.full((len(scores), slots), 1 / slots)
+
+    def copy(self) -> "_Pages":
+        """Pages with the same beginning, to be filled in another way."""
+        copied = copy(self)
+        copied.left, copied.odds = self.left.copy(), self.odds.copy()
+        return copied
 
     def offers(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """What the next slot draws from, (pages, candidates) each: as exploiting, as exploring."""

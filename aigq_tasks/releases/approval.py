@@ -9,13 +9,14 @@ from datetime import date
 from typing import Any
 
 from aigq_tasks.errors import NothingToDo
+from aigq_tasks.evaluation.truth import headed
 from aigq_tasks.messages import about, markdown
 from aigq_tasks.pipeline.context import Context
 from aigq_tasks.pipeline.preflight import preflight
 from aigq_tasks.pipeline.reading import live_entry, need, record
 from aigq_tasks.releases.live import publish_release
 from aigq_tasks.releases.publish import candidate
-from aigq_tasks.stages.evaluate import THINK_CHALLENGER
+from aigq_tasks.stages.evaluate import INTERLEAVED, THINK_CHALLENGER, WITHOUT_AIGQ
 from aigq_tasks.storage.ledger import Entry
 
 # variant -> its arms in the evaluation: the one that asks, and the one that serves
@@ -64,20 +65,23 @@ def _verdicts(written: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _section(variant: str, verdict: dict[str, Any], results: Results) -> str:
-    """One variant: the verdict with its reasons, and its metrics beside the champion's."""
+    """One variant: the verdict with its reasons, and its metrics beside those of the champion and
+    of two arms that a person would try in an hour."""
     outcome = "accepted by the gate" if verdict["accepted"] else "rejected by the gate: stays out"
     reasons = "\n".join(f"- {reason}" for reason in verdict["reasons"])
-    new, old = (results[arm] for arm in ARMS[variant])
+    new, old = ARMS[variant]
+    shown = {"challenger": new, "champion": old, INTERLEAVED: INTERLEAVED}
+    shown[WITHOUT_AIGQ] = WITHOUT_AIGQ
     rows = [
-        {
-            "metric (mean, 95 % interval)": metric,
-            "challenger": _interval(new[metric]),
-            "champion": _interval(old[metric]),
-        }
-        for metric in sorted(new.keys() & old.keys())
+        {"metric (mean, 95 % interval)": headed(metric)}
+        | {heading: _interval(results[arm].get(metric)) for heading, arm in shown.items()}
+        for metric in sorted(results[new].keys() & results[old].keys())
     ]
     return f"### {variant}: {outcome}\n\n{reasons}\n\n{markdown(rows).rstrip()}"
 
 
-def _interval(value: dict[str, float]) -> str:
+def _interval(value: dict[str, float] | None) -> str:
+    """ "-" of what an arm has no such figure of: nothing predicts the clicks of a rule's list."""
+    if value is None:
+        return "-"
     return f"{value['mean']:.4f} [{value['low']:.4f}, {value['high']:.4f}]"

@@ -14,13 +14,16 @@ from aigq_tasks.evaluation.intervals import (
 )
 from aigq_tasks.pipeline.context import Context
 from aigq_tasks.pipeline.reading import table
+from aigq_tasks.stages.evaluate import INTERLEAVED, WITHOUT_AIGQ
 from aigq_tasks.storage.ledger import Entry
 
 METRIC, HEADING = "query_hr_30", "Query HR@30"
-# The policy that served, the one that never saw a reward, and two rules.
+# The policy that served, the one that never saw a reward, and what needs no language model.
 ARMS = {
     "champion": "champion",
     "sft": "IL-SFT",
+    INTERLEAVED: "by turns",  # own history and popularity
+    WITHOUT_AIGQ: "no AIGQ",
     "own_history": "own history",
     "popularity": "popularity",
 }
@@ -72,4 +75,6 @@ def worth(ctx: Context, entries: Sequence[Entry]) -> PairedDifference:
 
 
 def _scores(ctx: Context, entry: Entry) -> pd.DataFrame:
-    return table(ctx, ctx.manifests.get(entry.manifests["evaluate"]), "scores")
+    """Of those who searched: nobody knows what a list was worth to the others."""
+    scores = table(ctx, ctx.manifests.get(entry.manifests["evaluate"]), "scores")
+    return scores[scores[METRIC].notna()]

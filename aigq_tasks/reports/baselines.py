@@ -14,7 +14,7 @@ from aigq_tasks.pipeline.reading import logs_of
 from aigq_tasks.pipeline.reads import LOGS, Release
 from aigq_tasks.pipeline.runner import given_for
 from aigq_tasks.serving.histories import BEHAVIOUR_TABLES
-from aigq_tasks.stages.evaluate import JUDGED, classic_lists, held_out_case, judging
+from aigq_tasks.stages.evaluate import JUDGED, classic_lists, classic_slice, held_out_case
 
 
 def hint_days(ctx: Context) -> list[date]:
@@ -32,9 +32,9 @@ def hint_logs(ctx: Context) -> dict[str, pd.DataFrame]:
 
 
 def baselines(ctx: Context) -> pd.DataFrame:
-    """Query HR@30 of the classic sources for everybody on the days that a click model served, up
-    to the bootstrap day: source, segment, hr (mean), n (user-days); one row per source and
-    segment that anybody is in."""
+    """Query HR@30, by what was searched, of the arms that no policy writes, for everybody on the
+    days that a click model served, up to the bootstrap day: source, segment, hr (mean), n
+    (user-days); one row per source and segment that anybody is in."""
     hits: dict[tuple[str, str], list[float]] = {}
     for case, lists_of in _judged(ctx):
         moment = pd.Timestamp(case.day)
@@ -53,9 +53,9 @@ def baselines(ctx: Context) -> pd.DataFrame:
 
 def _judged(ctx: Context) -> Iterator[tuple[Case, dict[str, Lists]]]:
     """Each day with what is asked of it and what the sources offer."""
-    settings = judging(ctx.settings).model_copy(update={"holdout": 1.0})
+    settings = classic_slice(ctx.settings).model_copy(update={"holdout": 1.0})
     first = stack_day(ctx.settings) + timedelta(days=1)
     for day in days_between(first, ctx.settings.bootstrap_day):
-        given = given_for(ctx, day, (Release("recall"), *JUDGED))
+        given = given_for(ctx, day, (Release("recall"), Release("ctr"), *JUDGED))
         case = held_out_case(given, settings, day)
         yield case, classic_lists(given, settings, case)

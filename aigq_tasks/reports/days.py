@@ -17,8 +17,12 @@ COLUMNS = {
     "HR@30 Think": ("evaluate", "think/query_hr_30"),
     "Cate HR@30": ("evaluate", "challenger/cate_hr_30"),
     "x2q hits": ("x2q", "hit_users"),
-    "true click": ("evaluate", "challenger/true_click"),
-    "true click SFT": ("evaluate", "sft/true_click"),
+    "HR@30 by turns": ("evaluate", "interleaved/query_hr_30"),
+    "HR@30 no AIGQ": ("evaluate", "stack without AIGQ/query_hr_30"),
+    "needs met": ("evaluate", "challenger/needs_10"),
+    "needs met SFT": ("evaluate", "sft/needs_10"),
+    "near-duplicates": ("evaluate", "challenger/near_duplicates"),
+    "distinct": ("evaluate", "challenger/distinct_queries"),
 }
 
 

@@ -3,6 +3,7 @@
     study       the released days again with other seeds: does IL-GRPO help, and is it luck?
     ablation    IL-SFT with one part of the samples changed: what is each part worth?
     variants    what the ablation changes, and the training on it
+    levels      rows of their tables: what arms score, and what changed
     judging     one arm of either: the seed of its training, its lists, their scores
     base_model  the committed base model and its card
 

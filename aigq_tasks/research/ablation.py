@@ -8,27 +8,30 @@ each step is a stage of its own name, so an ablation resumes where it stopped.
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from aigq_tasks.evaluation.intervals import bootstrap_mean_ci, paired_bootstrap
+from aigq_tasks.evaluation.intervals import paired_bootstrap
 from aigq_tasks.messages import markdown
 from aigq_tasks.pipeline.calendar import bootstrap_days, days_between, sessions
 from aigq_tasks.pipeline.context import Context
 from aigq_tasks.pipeline.preflight import preflight
 from aigq_tasks.pipeline.reading import table
-from aigq_tasks.pipeline.reads import Result, Results
+from aigq_tasks.pipeline.reads import Release, Result, Results
 from aigq_tasks.pipeline.runner import given_for, run_stage
 from aigq_tasks.pipeline.stage import Stage
 from aigq_tasks.research.judging import (
+    RULES,
     ArmSlice,
     arm_settings,
     compute_arm,
+    compute_rules,
     seeded,
     stage_name,
 )
+from aigq_tasks.research.levels import HOW_TO_READ, METRICS, distinct, level
 from aigq_tasks.research.variants import (
     VARIANTS,
     Variant,
@@ -37,13 +40,15 @@ from aigq_tasks.research.variants import (
     learned_from,
 )
 from aigq_tasks.stages.direct_samples import SAMPLES
-from aigq_tasks.stages.evaluate import JUDGED
+from aigq_tasks.stages.evaluate import JUDGED, ClassicSlice, classic_slice
 from aigq_tasks.stages.first_policies import SFT, THINK_SFT
+from aigq_tasks.storage.manifests import Manifest
 
 if TYPE_CHECKING:
     from aigq_tasks.settings import Settings
 
-METRICS = ("query_hr_10", "query_hr_30", "cate_hr_30", "sem_sim", "unique_cates", "valid")
+HIT = "query_hr_30"
+MEASURED = (*METRICS, "sem_sim", "valid")
 # AIGQ-Direct's samples of the bootstrap days, items called by their titles; nobody held out.
 TITLED_SAMPLES = replace(
     SAMPLES.without("release item-texts"),
@@ -97,6 +102,16 @@ def ablation_evaluate(variant: Variant, seed: int) -> Stage[ArmSlice]:
     return judge.without("release item-texts") if variant.titled else judge
 
 
+# What needs no language model, for the same users.
+ABLATION_RULES: Stage[ClassicSlice] = Stage(
+    name="ablation-evaluate-rules",
+    needs=("s3",),
+    reads=(Release("recall"), Release("ctr"), *JUDGED),
+    settings=lambda settings: classic_slice(settings).model_copy(update={"holdout": 1.0}),
+    compute=compute_rules,
+)
+
+
 def ablation(ctx: Context, last: date, seeds: Sequence[int]) -> str:
     """Train and judge every variant with every seed up to the day `last`; the `report`.
 
@@ -106,21 +121,24 @@ def ablation(ctx: Context, last: date, seeds: Sequence[int]) -> str:
     days = days_between(first + timedelta(days=1), last)
     for day in bootstrap_days(ctx.settings):
         run_stage(TITLED_SAMPLES, ctx, day)
-    frames, tokens = [], {}
+    judged: list[tuple[int, date, Manifest]] = []
+    tokens = {}
     for variant in VARIANTS:
         for seed in seeds:
-            frames.append(_scores(ctx, variant, seed, days))
+            run_stage(ablation_sft(variant, seed), ctx, first)
+            judge = ablation_evaluate(variant, seed)
+            judged += [(seed, day, run_stage(judge, ctx, day)) for day in days]
         tokens[variant.name] = tokens_per_prompt(ctx, _prompts(ctx, variant, seeds[0]))
-    return report(pd.concat(frames), tokens, ctx.source.label, ctx.settings.seed)
+    judged += [(0, day, run_stage(ABLATION_RULES, ctx, day)) for day in days]
+    scores, variety = (_all(ctx, judged, name) for name in ("scores", "variety"))
+    return report(scores, variety, tokens, len(seeds), ctx.source.label, ctx.settings.seed)
 
 
-def _scores(ctx: Context, variant: Variant, seed: int, days: Sequence[date]) -> pd.DataFrame:
-    run_stage(ablation_sft(variant, seed), ctx, ctx.settings.bootstrap_day)
-    frames = []
-    for day in days:
-        judged = run_stage(ablation_evaluate(variant, seed), ctx, day)
-        frames.append(table(ctx, judged, "scores").assign(seed=seed, day=day.isoformat()))
-    return pd.concat(frames)
+def _all(ctx: Context, judged: Sequence[tuple[int, date, Manifest]], name: str) -> pd.DataFrame:
+    """A table of several results, with seed and day."""
+    return pd.concat(
+        table(ctx, made, name).assign(seed=seed, day=day.isoformat()) for seed, day, made in judged
+    )
 
 
 def _prompts(ctx: Context, variant: Variant, seed: int) -> list[str]:
@@ -140,20 +158,31 @@ def tokens_per_prompt(ctx: Context, prompts: Sequence[str]) -> float:
     return float(np.mean([len(ids) for ids in tokenizer(list(prompts))["input_ids"]]))
 
 
-def report(scores: pd.DataFrame, tokens: dict[str, float], source: str, seed: int) -> str:
-    """Markdown: per variant tokens per prompt, the METRICS over all days and seeds, and the paired
-    change of Query HR@30 to the variant it is based on; 95% bootstrap over users.
+def report(
+    scores: pd.DataFrame,
+    variety: pd.DataFrame,
+    tokens: dict[str, float],
+    seeds: int,
+    source: str,
+    seed: int,
+) -> str:
+    """Markdown: per variant tokens per prompt, what is MEASURED over all days and seeds, and the
+    paired change of Query HR@30 to the variant it is based on; 95% bootstrap over users; below
+    them what needs no language model.
 
-    scores: arm (a variant's name), user_id, seed, day and the METRICS. source: whose days they
-    are."""
+    scores: arm (a variant's name, or one of the RULES), user_id, seed, day and what is MEASURED.
+    variety: of `distinct_queries`. seeds: how many. source: whose days they are."""
+    rows = [_row(variant, scores, tokens, seed) for variant in VARIANTS]
+    rows += [_rule(arm, scores, seed) for arm in RULES]
+    for row in rows:
+        row["distinct_queries"] = distinct(variety, row["variant"])
     return (
         "# Ablation of IL-SFT\n\n"
-        f"{source}: all users of the days after the bootstrap, {scores['seed'].nunique()} seeds; "
+        f"{source}: all users of the days after the bootstrap, {seeds} seeds; "
         "no variant learned from these days. The teacher of AIGQ-Think is the one named in the "
         "manifests of `think-samples`. `valid` is the share of user-days with a well-formed list "
         "whose queries may all be shown; AIGQ-Think writes none for a shopper without a history."
-        "\n\n"
-        f"{markdown([_row(variant, scores, tokens, seed) for variant in VARIANTS])}"
+        f" {HOW_TO_READ}\n\n{markdown(rows)}"
     )
 
 
@@ -161,21 +190,25 @@ def _row(
     variant: Variant, scores: pd.DataFrame, tokens: dict[str, float], seed: int
 ) -> dict[str, str]:
     own = _of(scores, variant.name)
-    users = own["user_id"].tolist()
-    row: dict[str, Any] = {
+    row = {
         "variant": variant.name,
         "user-days": str(len(own)),
         "tokens per prompt": f"{tokens[variant.name]:.0f}",
+        **level(own, MEASURED, seed),
+        "change of query_hr_30": "-",
     }
-    for metric in METRICS:
-        value = bootstrap_mean_ci(own[metric].to_numpy(np.float64), users, seed=seed)
-        row[metric] = str(value)
-    row["change of query_hr_30"] = "-"
     if variant.base:
-        base = _of(scores, variant.base)["query_hr_30"].to_numpy(np.float64)
-        change = paired_bootstrap(own["query_hr_30"].to_numpy(np.float64), base, users, seed=seed)
+        own, base = (_of(scores, name).dropna(subset=HIT) for name in (variant.name, variant.base))
+        hit, before = (side[HIT].to_numpy(np.float64) for side in (own, base))
+        change = paired_bootstrap(hit, before, own["user_id"].tolist(), seed=seed)
         row["change of query_hr_30"] = f"{change} to {variant.base}"
     return row
+
+
+def _rule(arm: str, scores: pd.DataFrame, seed: int) -> dict[str, str]:
+    own = _of(scores, arm)
+    row = {"variant": arm, "user-days": str(len(own)), "tokens per prompt": "-"}
+    return row | level(own, MEASURED, seed) | {"change of query_hr_30": "-"}
 
 
 def _of(scores: pd.DataFrame, name: str) -> pd.DataFrame:

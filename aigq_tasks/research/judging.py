@@ -6,13 +6,27 @@ from typing import TYPE_CHECKING
 
 from aigq_tasks.context.interests import ThinkLimits
 from aigq_tasks.context.prompt import Shopper, plain_text
+from aigq_tasks.evaluation.arms import Case, Lists
+from aigq_tasks.evaluation.variety import distinct_queries
 from aigq_tasks.pipeline.given import Given
 from aigq_tasks.pipeline.stage import Output
 from aigq_tasks.serving.lists import Writing, generate, generate_reasoned, writing
-from aigq_tasks.stages.evaluate import Asking, arm_scores, held_out_case
+from aigq_tasks.stages.evaluate import (
+    INTERLEAVED,
+    WITHOUT_AIGQ,
+    Asking,
+    ClassicSlice,
+    arm_scores,
+    classic_lists,
+    held_out_case,
+)
 
 if TYPE_CHECKING:
     from aigq_tasks.settings import Settings
+
+
+# What stands in every table: what a person would try in an hour, and the stack as it was.
+RULES = (INTERLEAVED, WITHOUT_AIGQ, "own_history", "popularity")
 
 
 class ArmSlice(Asking):
@@ -36,8 +50,25 @@ def compute_arm(given: Given, settings: ArmSlice, day: date) -> Output:
         made = generate_reasoned(policy, shoppers, limits, how, told, settings.constrained)
     else:
         made = generate(policy, shoppers, settings.list_length, how, told)
-    lists, valid = {settings.arm: made.lists}, {settings.arm: made.valid}
-    return Output(tables={"scores": arm_scores(given, case, lists, valid)})
+    return _scored(given, case, {settings.arm: made.lists}, {settings.arm: made.valid})
+
+
+def compute_rules(given: Given, settings: ClassicSlice, day: date) -> Output:
+    """The same of what needs no language model."""
+    case = held_out_case(given, settings, day)
+    lists = classic_lists(given, settings, case)
+    return _scored(given, case, {arm: lists[arm] for arm in RULES}, {})
+
+
+def _scored(
+    given: Given, case: Case, lists: dict[str, Lists], valid: dict[str, dict[str, bool]]
+) -> Output:
+    return Output(
+        tables={
+            "scores": arm_scores(given, case, lists, valid),
+            "variety": distinct_queries(lists, case.users),
+        }
+    )
 
 
 def _told(prompt: Callable[[Shopper], str], plain: bool) -> Callable[[Shopper], str]:

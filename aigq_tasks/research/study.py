@@ -19,7 +19,8 @@ from rich.progress import track
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.evaluation.arms import scores_of
-from aigq_tasks.evaluation.intervals import bootstrap_mean_ci, paired_bootstrap
+from aigq_tasks.evaluation.intervals import bootstrap_mean_ci
+from aigq_tasks.evaluation.truth import headed
 from aigq_tasks.messages import markdown
 from aigq_tasks.pipeline.calendar import days_between, eve
 from aigq_tasks.pipeline.context import Context
@@ -30,20 +31,21 @@ from aigq_tasks.pipeline.runner import run_stage
 from aigq_tasks.pipeline.stage import Stage
 from aigq_tasks.policy.config import GrpoConfig
 from aigq_tasks.research.judging import (
+    RULES,
     ArmSlice,
     arm_settings,
     compute_arm,
     seeded,
     stage_name,
 )
-from aigq_tasks.stages.evaluate import JUDGED
+from aigq_tasks.research.levels import HOW_TO_READ, METRICS, change, distinct, level
+from aigq_tasks.stages.evaluate import JUDGED, RIVALS
 from aigq_tasks.stages.first_policies import SFT, SftSlice
 from aigq_tasks.stages.update import POLICY, UpdateSlice
 
 if TYPE_CHECKING:
     from aigq_tasks.settings import Settings
 
-METRICS = ("true_click", "query_hr_10", "query_hr_30", "cate_hr_30", "unique_cates")
 TRAINING = ("reward", "entropy", "clipped/certain", "clipped/uncertain", "dropped_prompts")
 KEYS = ["seed", "day", "user_id"]
 IL_SFT = "il-sft"
@@ -126,9 +128,16 @@ def study(ctx: Context, last: date, variants: Sequence[str], seeds: Sequence[int
     runs = [(arm, seed) for seed in seeds for arm in (IL_SFT, *variants)]
     for stage, day in track(study_steps(ctx.settings, days, runs), "training and judging"):
         run_stage(stage, ctx, day)
-    scores = pd.concat(_scores(ctx, days, arm, seed) for arm, seed in runs)
+    scores = pd.concat(_tables(ctx, days, arm, seed, "scores") for arm, seed in runs)
+    variety = pd.concat(
+        [
+            *(_tables(ctx, days, arm, seed, "variety") for arm, seed in runs),
+            _rules(ctx, days, "variety"),
+        ]
+    )
     trained = [_training(ctx, days, variant, seeds) for variant in variants]
-    return report(scores, ctx.source.label, ctx.settings.seed, trained)
+    rules = _rules(ctx, days, "scores")
+    return report(scores, rules, variety, ctx.source.label, ctx.settings.seed, trained)
 
 
 def study_steps(
@@ -153,15 +162,22 @@ def _was_released(settings: "Settings", arm: str, seed: int) -> bool:
     return seed == settings.policy.seed and arm in RELEASED
 
 
-def _scores(ctx: Context, days: Sequence[date], arm: str, seed: int) -> pd.DataFrame:
-    """The scores of one run: arm, user_id, seed, day and the METRICS. A rejected challenger counts
-    as it was."""
+def _tables(ctx: Context, days: Sequence[date], arm: str, seed: int, name: str) -> pd.DataFrame:
+    """A table of one run with seed and day: "scores" of user-days, or "variety" of days. A
+    rejected challenger counts as it was."""
     judge = "evaluate" if _was_released(ctx.settings, arm, seed) else study_evaluate(arm, seed).name
+    dated = [table(ctx, need(ctx, judge, day), name).assign(day=day.isoformat()) for day in days]
+    rows = pd.concat(dated).assign(seed=seed)
+    return rows[rows["arm"].isin([arm, RELEASED.get(arm)])].assign(arm=arm)
+
+
+def _rules(ctx: Context, days: Sequence[date], name: str) -> pd.DataFrame:
+    """The same of the RULES, which the released days have scored on the same users."""
     dated = [
-        table(ctx, need(ctx, judge, day), "scores").assign(day=day.isoformat()) for day in days
+        table(ctx, need(ctx, RIVALS.name, day), name).assign(day=day.isoformat()) for day in days
     ]
-    scores = pd.concat(dated).assign(seed=seed)
-    return scores[scores["arm"].isin([arm, RELEASED.get(arm)])].assign(arm=arm)
+    rows = pd.concat(dated)
+    return rows[rows["arm"].isin(RULES)]
 
 
 def _training(
@@ -183,27 +199,43 @@ def _policy_stage(ctx: Context, variant: str, seed: int) -> str:
 
 
 def report(
-    scores: pd.DataFrame, source: str, seed: int, trained: Sequence[dict[str, str]] = ()
+    scores: pd.DataFrame,
+    rules: pd.DataFrame,
+    variety: pd.DataFrame,
+    source: str,
+    seed: int,
+    trained: Sequence[dict[str, str]] = (),
 ) -> str:
     """Markdown: what each variant changed against IL-SFT, and the first against the others, per
-    seed and for all seeds together; how much the change of the true click probability grows from
-    day to day; and the first variant against IL-SFT per day.
+    seed and for all seeds together; how much the change of the needs met grows from day to day;
+    the first variant against IL-SFT per day; and the level of each arm beside what needs no
+    language model.
 
-    scores: arm (the variants, IL_SFT), user_id, seed, day and the METRICS. source: whose days they
-    are. Intervals: 95% bootstrap over users, all days and seeds of a user together; `seed` is the
+    scores: arm (the variants, IL_SFT), user_id, seed, day and the METRICS. rules: the same of the
+    RULES, without seed. variety: of `distinct_queries`, all arms. source: whose days they are.
+    Intervals: 95% bootstrap over users, all days and seeds of a user together; `seed` is the
     bootstrap's. trained: rows of what the trainings logged, for a table at the end."""
     arms = [variant for variant in VARIANTS if variant in set(scores["arm"])]
     pairs = [(arm, IL_SFT) for arm in arms] + [(arms[0], other) for other in arms[1:]]
+    levels = [
+        {"arm": arm, "user-days": str(len(own))}
+        | level(own, METRICS, seed)
+        | {"distinct_queries": distinct(variety, arm)}
+        for table_of, names in ((scores, [IL_SFT, *arms]), (rules, RULES))
+        for arm in names
+        for own in [scores_of(table_of, arm)]
+    ]
     by_day = [
         _row("day", str(day), rows, arms[0], IL_SFT, seed) for day, rows in scores.groupby("day")
     ]
     return (
         "# Study: what the daily updates change\n\n"
-        f"{source}: held-out users of each day. `true_click` is the click probability of the first "
-        "ten queries as the source itself knows it; no model sees it. In each cell: the second "
-        "arm, then the change by the first with its 95% interval over users.\n\n"
+        f"{source}: held-out users of each day. {HOW_TO_READ} In each cell: the second arm, then "
+        "the change by the first with its 95% interval over users.\n\n"
         + "\n".join(_section(scores, new, old, seed) for new, old in pairs)
         + f"\n## {arms[0]} against {IL_SFT} by day, all seeds\n\n{markdown(by_day)}"
+        + "\n## Every arm beside what needs no language model, all days and seeds\n\n"
+        + markdown(levels)
         + (f"\n## In training, mean over days and seeds\n\n{markdown(trained)}" if trained else "")
     )
 
@@ -213,23 +245,23 @@ def _section(scores: pd.DataFrame, new: str, old: str, seed: int) -> str:
     parts = [*groups, ("all", scores)]
     rows = [_row("seed", name, part, new, old, seed) for name, part in parts]
     written = f"## {new} against {old}\n\n{markdown(rows)}\n"
-    if scores["true_click"].isna().all():
+    if scores["needs_10"].isna().all():
         return written
     return (
-        f"{written}The change of `true_click` grows by {trend(scores, new, old, seed)} a day "
+        f"{written}The change of `needs_10` grows by {trend(scores, new, old, seed)} a day "
         "(least squares over all user-days).\n"
     )
 
 
 def trend(scores: pd.DataFrame, new: str, old: str, seed: int) -> str:
-    """Slope of (true click of new − of old) over days, with its 95% interval over users.
+    """Slope of (needs met by new − by old) over days, with its 95% interval over users.
 
     The slope is the mean of (t − t̄) · change / Var(t) over user-days, t the day's number; 0 for a
     single day."""
-    after, before = (_judged(scores, arm, "true_click") for arm in (new, old))
+    after, before = (_judged(scores, arm, "needs_10") for arm in (new, old))
     days = pd.to_datetime(before["day"]).map(pd.Timestamp.toordinal).to_numpy(np.float64)
-    change = after["true_click"].to_numpy(np.float64) - before["true_click"].to_numpy(np.float64)
-    parts = (days - days.mean()) * change / (days.var() or 1.0)
+    gain = after["needs_10"].to_numpy(np.float64) - before["needs_10"].to_numpy(np.float64)
+    parts = (days - days.mean()) * gain / (days.var() or 1.0)
     slope = bootstrap_mean_ci(parts, before["user_id"].tolist(), seed=seed)
     return f"{slope.mean:+.4f} [{slope.low:+.4f}, {slope.high:+.4f}]"
 
@@ -245,15 +277,6 @@ def _row(
     row = {title: name, "user-days": str(len(scores_of(scores, old)))}
     for metric in METRICS:
         after, before = (_judged(scores, arm, metric) for arm in (new, old))
-        row[metric] = _change(after[metric], before[metric], before["user_id"].tolist(), seed)
+        users = before["user_id"].tolist()
+        row[headed(metric)] = change(after[metric], before[metric], users, seed)
     return row
-
-
-def _change(after: pd.Series, before: pd.Series, users: Sequence[str], seed: int) -> str:
-    """The mean before, and the paired change; "-" where nobody knows the metric."""
-    if before.empty:
-        return "-"
-    now, was = (values.to_numpy(np.float64) for values in (after, before))
-    level = bootstrap_mean_ci(was, users, seed=seed).mean
-    change = paired_bootstrap(now, was, users, seed=seed)
-    return f"{level:.3f} {change.mean:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"

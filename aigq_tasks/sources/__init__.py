@@ -1,6 +1,6 @@
 """Where days of log come from. The stage `logs` asks a source for a day and checks what it lands.
 
-    base  the protocol: Source, and what serves while it lands (Serve, Served), TrueClicks
+    base  the protocol: Source, and what serves while it lands (Serve, Served), Needs
 
 Each folder beside it is one source.
 

@@ -5,18 +5,17 @@ that replays shoppers has requests to answer while it lands a day: `serve` answe
 release that is live would have. A source of a log that happened already needs no `serve`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
 
-# (users, queries), n each -> float64 (n,): what each pair is truly clicked with, by the source.
-TrueClicks = Callable[[Sequence[str], Sequence[str]], "NDArray[np.float64]"]
+# (users, queries), n each -> for each pair the needs that the query names, and the chance that it
+# meets them: 0 for a need that the user does not have, NaN for a user of whom nothing is known.
+Needs = Callable[[Sequence[str], Sequence[str]], list[Mapping[str, float]]]
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,7 @@ class Source(Protocol):
         """
         ...
 
-    def truth(self, day: date) -> TrueClicks | None:
-        """The click probability that a hint for the query would have had with the user on `day`,
-        NaN for a user of whom nothing is known then; None where nobody knows such a thing. For
-        reports and training logs: nothing that trains, serves or gates may read it."""
+    def truth(self, day: date) -> Needs | None:
+        """Which needs of the users on `day` queries would meet; None where nobody knows such a
+        thing. For reports and training logs: nothing that trains, serves or gates may read it."""
         ...

@@ -3,7 +3,9 @@
 The rivals (champion, IL-SFT, AIGQ-Think as it serves, the classic sources) do not wait for the
 challengers' training, so they are scored beside it.
 
-Truth is what a held-out user searched or clicked among the hints on D. Every arm sees that user's
+Truth is what a held-out user searched on D after the moment of the list, which is the day's start:
+lists are written nightly; further truths stand beside it (`evaluation.truth`). Who is held out
+follows from the user and the day alone, never from what was shown. Every arm sees that user's
 behaviours before D only; the classic sources and the click model are those of the release that
 served D, and the challenger was trained without any row of a held-out user's D (see
 `samples.holdout`). So no label leaks into any arm.
@@ -18,7 +20,9 @@ import numpy as np
 import pandas as pd
 
 from aigq_tasks.context.interests import ThinkLimits
-from aigq_tasks.evaluation.arms import Case, Lists, behaviour_scores, score_arms, truth_of_day
+from aigq_tasks.evaluation.arms import Case, Lists, behaviour_scores, by_turns, score_arms
+from aigq_tasks.evaluation.truth import truths_of_day
+from aigq_tasks.evaluation.variety import distinct_queries
 from aigq_tasks.pipeline.calendar import before, profiles_before, renews_think
 from aigq_tasks.pipeline.given import Given, Stored
 from aigq_tasks.pipeline.reads import Logs, Read, Release, Result, Truth, today
@@ -47,8 +51,12 @@ if TYPE_CHECKING:
     from aigq_tasks.settings import Settings
 
 THINK_CHALLENGER = "think challenger"  # the arm; the one that serves is "think"
+# Arms that no policy writes: what a person would try in an hour, and the stack that served the day
+# without and with AIGQ's two sources.
+INTERLEAVED, WITHOUT_AIGQ, PRODUCTION = "interleaved", "stack without AIGQ", "production"
 # Of the stack that served the day; the challenger's lists take the place of its u2q.
 RANKED = tuple(kind for kind in STACK_KINDS if kind != "u2q")
+CLASSIC = tuple(kind for kind in RANKED if kind != "x2q")
 Written = tuple[dict[str, Lists], dict[str, dict[str, bool]]]  # lists, and which are well-formed
 
 
@@ -61,20 +69,26 @@ class Asking(Slice):
     history_lines: int
 
 
-class Judging(Asking):
-    """The settings that change what an arm writes, or for whom. seed: also of the bootstrap
-    behind the intervals."""
+class ClassicSlice(Asking):
+    """The settings that change what an arm lists that no policy writes. per_source: candidates
+    that a stack asks of each source."""
 
     list_length: int
     own_brand: tuple[str, ...]
+    per_source: int
+
+
+class Judging(ClassicSlice):
+    """And those that change what a policy writes. seed: also of the bootstrap behind the
+    intervals."""
+
     limits: ThinkLimits
     writing: Writing
 
 
 class EvaluateSlice(Judging):
-    """per_source, exposure: of the pages that the challenger's lists would have made."""
+    """exposure: of the pages that the challenger's lists would have made."""
 
-    per_source: int
     exposure: Exposure
 
 
@@ -85,27 +99,31 @@ def compute_rivals(given: Given, settings: Judging, day: date) -> Output:
     lists, valid = written_lists(case, settings, direct, {"think": given.release("think")})
     classic = classic_lists(given, settings, case)
     scores = policy_scores(given, settings, case, lists, valid, classic)
-    return Output(tables={"scores": scores})
+    return Output(
+        tables={"scores": scores, "variety": distinct_queries({**classic, **lists}, case.users)}
+    )
 
 
 def compute(given: Given, settings: EvaluateSlice, day: date) -> Output:
-    """Per-user scores and their means, for every arm and segment; and the day's hints, with what
-    the challenger's lists would have shown in their place (`evaluation.reweighting`)."""
+    """Per-user scores and their means, for every arm and segment; how many different queries each
+    arm offers; and the day's hints, with what the challenger's lists would have shown in their
+    place (`evaluation.reweighting`)."""
     think = {}
     if given.has("think-policy"):
         think[THINK_CHALLENGER] = given.result("think-policy")
     case = held_out_case(given, settings, day)
     lists, valid = written_lists(case, settings, {"challenger": given.result("policy")}, think)
     hints = reweighted_hints(given, settings, case, lists["challenger"])
+    rivals = given.result("rivals")
     scores = pd.concat(
-        [
-            policy_scores(given, settings, case, lists, valid, {}),
-            given.result("rivals").table("scores"),
-        ]
+        [policy_scores(given, settings, case, lists, valid, {}), rivals.table("scores")]
     ).sort_values(["arm", "user_id"], ignore_index=True)
-    results = summarize(scores, settings.seed)
+    variety = pd.concat(
+        [distinct_queries(lists, case.users), rivals.table("variety")], ignore_index=True
+    ).sort_values("arm", ignore_index=True)
+    results = summarize(scores, variety, settings.seed)
     return Output(
-        tables={"scores": scores, "hints": hints},
+        tables={"scores": scores, "variety": variety, "hints": hints},
         records={"results.json": results},
         metrics=_headline(results),
         charts={"query_hr_30.png": _bars(results, f"Held-out users on {case.day}")},
@@ -114,13 +132,12 @@ def compute(given: Given, settings: EvaluateSlice, day: date) -> Output:
 
 def held_out_case(given: Given, settings: Asking, day: date) -> Case:
     """The held-out users of `day`, what they asked for, and what was known before."""
-    asked = truth_of_day(given.logs("today"), day)
-    kept = held_out(asked, day, settings.holdout, settings.seed)
-    truth = {user: queries for user, queries in asked.items() if user in kept}
+    asked = truths_of_day(given.logs("today"), day)
+    truths = asked.of(held_out(asked.users, day, settings.holdout, settings.seed))
     history = history_of(given, "before")
     profiles = latest_profiles(given.logs("profiles")["users"])
-    shoppers = shoppers_at(truth, profiles, history, day, settings.history_lines)
-    return Case(day, truth, shoppers, history)
+    shoppers = shoppers_at(truths.users, profiles, history, day, settings.history_lines)
+    return Case(day, truths, shoppers, history)
 
 
 def written_lists(
@@ -172,22 +189,33 @@ def arm_scores(
     from aigq_tasks.evaluation.encoder import SentenceEncoder
 
     classify = classifier(given.release("categories")).classify
-    truth = next(iter(given.truths()), None)
-    return score_arms(case, lists, valid, classify, SentenceEncoder(), truth)
+    needs = next(iter(given.truths()), None)
+    return score_arms(case, lists, valid, classify, SentenceEncoder(), needs)
 
 
-def classic_lists(given: Given, settings: Judging, case: Case) -> dict[str, Lists]:
-    """Arms that no policy writes: the recall sources of the release that served the day, and
-    what its whole stack ranked ("production")."""
-    users, k = sorted(case.truth), settings.list_length
+def classic_lists(given: Given, settings: ClassicSlice, case: Case) -> dict[str, Lists]:
+    """Arms that no policy writes, of the release that served the day: its recall sources, own
+    history and popularity by turns, what its stack would rank without u2q and x2q, and what all of
+    it ranked ("production")."""
+    users, k = case.users, settings.list_length
     lists: dict[str, Lists] = {}
     for name, source in classic_sources(given.release("recall")).items():
         found = source.recall(users, case.history, pd.Timestamp(case.day), k)
         lists[name] = {user: [query for query, _ in found[user]] for user in users}
-    ranked = given.logs("today")["hint_rankings"].sort_values(["user_id", "rank"])
-    stack = ranked.groupby("user_id")["query"].agg(list)
-    lists["production"] = {user: stack.get(user, []) for user in users}
+    lists[INTERLEAVED] = by_turns(lists["own_history"], lists["popularity"], k)
+    models = {kind: given.release(kind) for kind in CLASSIC}
+    stack = release_stack(
+        models, given.logs("before"), case.day, settings.per_source, settings.own_brand
+    )
+    lists[WITHOUT_AIGQ] = _ranked(stack.rank(users), users)
+    lists[PRODUCTION] = _ranked(given.logs("today")["hint_rankings"], users)
     return lists
+
+
+def _ranked(rankings: pd.DataFrame, users: Sequence[str]) -> Lists:
+    """Each user's queries of a table like `hint_rankings`, [] without any."""
+    ordered = rankings.sort_values(["user_id", "rank"]).groupby("user_id")["query"].agg(list)
+    return {user: ordered.get(user, []) for user in users}
 
 
 def reweighted_hints(
@@ -202,9 +230,8 @@ def reweighted_hints(
     from aigq_tasks.recall import u2q
 
     log = given.logs("today")
-    searched = set(log["searches"]["user_id"]) & set(case.truth)
     shown = log["hint_impressions"]
-    shown = shown[shown["user_id"].isin(searched)]
+    shown = shown[shown["user_id"].isin(list(case.truth))]
     models = {kind: given.release(kind) for kind in RANKED}
     stack = release_stack(
         models, given.logs("before"), case.day, settings.per_source, settings.own_brand
@@ -220,11 +247,14 @@ def reweighted_hints(
         return click.predict(stack.features(*columns).to_numpy(np.float32))
 
     ranking = other.rank(sorted(shown["user_id"].unique()))
-    return reweighted(shown, ranking, predict, settings.exposure)
+    return reweighted(shown, log["hint_rankings"], ranking, predict, settings.exposure)
 
 
-def summarize(scores: pd.DataFrame, seed: int) -> dict[str, dict[str, dict[str, float]]]:
-    """arm -> metric -> mean, low, high (95% bootstrap over users), n."""
+def summarize(
+    scores: pd.DataFrame, variety: pd.DataFrame, seed: int
+) -> dict[str, dict[str, dict[str, float]]]:
+    """arm -> metric -> mean, low, high (95% bootstrap over users), n; distinct_queries is a count
+    over all users, which has no interval: its bounds are itself."""
     from aigq_tasks.evaluation.intervals import bootstrap_mean_ci
 
     results: dict[str, dict[str, dict[str, float]]] = {}
@@ -242,6 +272,9 @@ def summarize(scores: pd.DataFrame, seed: int) -> dict[str, dict[str, dict[str, 
                 "high": round(interval.high, 6),
                 "n": float(len(known)),
             }
+    for arm, count, users in variety.itertuples(index=False):
+        whole = dict.fromkeys(("mean", "low", "high"), float(count))
+        results[arm]["distinct_queries"] = whole | {"n": float(users)}
     return results
 
 
@@ -264,15 +297,20 @@ def _bars(results: dict[str, dict[str, dict[str, float]]], title: str) -> bytes:
     return hit_rate_bars(bars, title=title, ylabel="Query HR@30")
 
 
-def judging(settings: "Settings") -> Judging:
-    return Judging(
+def classic_slice(settings: "Settings") -> ClassicSlice:
+    return ClassicSlice(
         seed=settings.seed,
         holdout=settings.samples.holdout,
         history_lines=settings.samples.history_lines,
         list_length=settings.generation.list_length,
         own_brand=settings.ctr.own_brand,
-        limits=settings.think.limits,
-        writing=writing(settings),
+        per_source=settings.recall.per_source,
+    )
+
+
+def judging(settings: "Settings") -> Judging:
+    return Judging(
+        **dict(classic_slice(settings)), limits=settings.think.limits, writing=writing(settings)
     )
 
 
@@ -290,7 +328,7 @@ RIVALS = Stage(
     needs=("s3",),
     reads=(
         Result("ctr"),
-        *(Release(kind) for kind in ("direct", "sft", "think", "recall")),
+        *(Release(kind) for kind in ("direct", "sft", "think", "recall", "ctr")),
         *JUDGED,
     ),
     settings=judging,
@@ -307,10 +345,6 @@ EVALUATE = Stage(
         Result("rivals"),
         *JUDGED,
     ),
-    settings=lambda settings: EvaluateSlice(
-        **dict(judging(settings)),
-        per_source=settings.recall.per_source,
-        exposure=settings.exposure,
-    ),
+    settings=lambda settings: EvaluateSlice(**dict(judging(settings)), exposure=settings.exposure),
     compute=compute,
 ).reading(*map(Release, RANKED))

@@ -37,6 +37,7 @@ def compute(given: Given, settings: GateSlice, day: date) -> Output:
 
     evaluation = given.result("evaluate")
     scores, limits = evaluation.table("scores"), settings.limits
+    scores = scores[scores["query_hr_30"].notna()]  # who searched nothing says nothing of a list
     # The day's own click model, on the newest days, which its trees did not see.
     newest = given.result("ctr").record("newest.json")
     faults = sanity(newest, settings.auc_floor, settings.ece_ceiling)

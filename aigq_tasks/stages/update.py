@@ -10,6 +10,7 @@ import pandas as pd
 
 from aigq_tasks.context.interests import ThinkLimits
 from aigq_tasks.errors import AigqError
+from aigq_tasks.evaluation.truth import chance_met
 from aigq_tasks.pipeline.calendar import before
 from aigq_tasks.pipeline.given import Given, Stored
 from aigq_tasks.pipeline.reads import Logs, Release, Result, Truth
@@ -21,7 +22,7 @@ from aigq_tasks.serving.stack import classifier, click_scorer
 if TYPE_CHECKING:
     from aigq_tasks.policy.rollouts import Layout
     from aigq_tasks.recall.stack import Scorer
-    from aigq_tasks.sources.base import TrueClicks
+    from aigq_tasks.sources.base import Needs
 
     MakeLayout = Callable[[Any, Any], Layout]  # (network, tokenizer) -> layout
 
@@ -115,17 +116,18 @@ def _click_scorer(given: Given, settings: UpdateSlice, day: date) -> "Scorer":
     )
 
 
-def first_known(truths: "Sequence[TrueClicks]") -> "TrueClicks | None":
-    """The click probability on the first of the days that knows the user, 0 where none does: that
-    day's visit is the one that the requests belong to. None without any truth."""
+def first_known(truths: "Sequence[Needs]") -> "Scorer | None":
+    """The chance that a query meets any need on the first of the days that knows the user, 0 where
+    none does: that day's visit is the one that the requests belong to. None without any truth."""
     if not truths:
         return None
 
     def known(users: Sequence[str], queries: Sequence[str]) -> "np.ndarray":
-        found = truths[0](users, queries)
-        for later in truths[1:]:
-            found = np.where(np.isnan(found), later(users, queries), found)
-        return np.nan_to_num(found, nan=0.0)
+        found = np.full(len(users), np.nan)
+        for needs in truths:
+            chances = [chance_met(one.values()) for one in needs(users, queries)]
+            found = np.where(np.isnan(found), np.array(chances), found)
+        return np.where(np.isnan(found), 0.0, found)
 
     return known
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 import pandas as pd
 
 from aigq_tasks.logs.schema import empty
-from aigq_tasks.sources.base import Serve, Source, TrueClicks
+from aigq_tasks.sources.base import Needs, Serve, Source
 from aigq_tasks.stages.land import checked_log
 
 
@@ -41,7 +41,7 @@ class SearchFiles:
         users = searches[["user_id"]].drop_duplicates().assign(attributes="")
         return {"searches": searches, "users": users}
 
-    def truth(self, day: date) -> TrueClicks | None:
+    def truth(self, day: date) -> Needs | None:
         return None
 
     def _file(self, day: date) -> Path:

@@ -13,7 +13,12 @@ import pytest
 import tables
 
 from aigq_tasks.pipeline.stage import Stage
-from aigq_tasks.research.ablation import TITLED_SAMPLES, ablation_evaluate, ablation_sft
+from aigq_tasks.research.ablation import (
+    ABLATION_RULES,
+    TITLED_SAMPLES,
+    ablation_evaluate,
+    ablation_sft,
+)
 from aigq_tasks.research.study import study_evaluate, study_policy, study_sft
 from aigq_tasks.research.variants import VARIANTS
 from aigq_tasks.settings import Settings
@@ -61,6 +66,7 @@ def variants() -> list[Stage[Any]]:
     return [
         *(study_sft(1), study_policy("il-grpo", 1), study_evaluate("il-grpo", 1)),
         *(ablation_sft(VARIANTS[0], 1), ablation_evaluate(VARIANTS[0], 1), TITLED_SAMPLES),
+        ABLATION_RULES,
         RESCORED_X2Q,
     ]
 

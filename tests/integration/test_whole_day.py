@@ -25,6 +25,7 @@ from aigq_tasks.releases.publish import publish
 from aigq_tasks.reports.days import report_rows
 from aigq_tasks.reports.hints import cached_list
 from aigq_tasks.research.ablation import ablation
+from aigq_tasks.research.judging import RULES
 from aigq_tasks.research.study import study
 from aigq_tasks.research.variants import VARIANTS
 from aigq_tasks.serving import indexes
@@ -92,7 +93,9 @@ def test_the_rivals_stand_in_the_evaluation_as_they_were_scored(released: Contex
         scores = table(released, need(released, "evaluate", day), "scores")
         known = scores["arm"].isin(rivals["arm"])
         assert set(scores["arm"][~known]) <= {"challenger", "think challenger"}
-        assert {"champion", "sft", "think", "popularity"} <= set(rivals["arm"])
+        assert {"champion", "sft", "think", "popularity", *RULES} <= set(rivals["arm"])
+        counted = table(released, need(released, "evaluate", day), "variety")
+        assert set(counted["arm"]) == set(scores["arm"])
         order = ["arm", "user_id"]
         held = scores[known].sort_values(order, ignore_index=True)
         pd.testing.assert_frame_equal(held, rivals.sort_values(order, ignore_index=True))
@@ -212,7 +215,8 @@ def test_an_ablation_trains_beside_the_releases(
     capsys.readouterr()
     assert ablation(released, DAY, [5]) == written
     titled = released.settings.samples.bootstrap_days
-    assert capsys.readouterr().out.count("up to date") == 2 * len(chosen) + titled
+    rules = 1
+    assert capsys.readouterr().out.count("up to date") == 2 * len(chosen) + titled + rules
     assert released.ledger.entries() == entries
 
 

@@ -41,14 +41,14 @@ def test_every_term_has_a_mean_a_share_and_a_correlation_with_the_truth() -> Non
     assert found["share/format"] == pytest.approx(0.25 / 0.45)
     assert found["share/rouge"] == found["share/len"] == found["share/dup"] == 0.0
     # True: (0.5 + 0.1) / 2 = 0.3, and 0.1.
-    assert found["true_click"] == pytest.approx(0.2)
+    assert found["meets_need"] == pytest.approx(0.2)
     assert found["truth/ctr"] == pytest.approx(1.0)
     assert found["truth/rouge"] == 0.0
 
 
 def test_without_a_market_there_is_no_truth() -> None:
     found = reward_metrics(ROLLOUTS, REWARDS, RewardConfig(), ["u", "v"], None)
-    assert not [name for name in found if "tru" in name]
+    assert not [name for name in found if "truth" in name or name == "meets_need"]
 
 
 def test_correlation() -> None:

@@ -8,13 +8,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from pydantic import ValidationError
 from recall.source_cases import AS_OF
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.recall.config import Exposure
-from aigq_tasks.recall.exposure import expose, fill_slots, page_chances, plackett_luce
+from aigq_tasks.recall.exposure import expose, fill_slots, plackett_luce, slot_chances
 
 
 def ranking_of(scores: Sequence[float], user: str = "u") -> pd.DataFrame:
@@ -216,19 +215,38 @@ def test_a_tiny_temperature_does_not_overflow() -> None:
     assert slots.propensity[0, :2] == pytest.approx([3 / 4, 19 / 27])
 
 
-def of_chosen(chances: NDArray[np.float64], chosen: NDArray[np.intp]) -> NDArray[np.float64]:
-    return np.take_along_axis(chances, np.maximum(chosen, 0)[..., None], axis=2)[..., 0]
+@pytest.mark.parametrize("slots", [1, 2, 3])
+def test_chances_of_slots_are_those_of_all_pages(slots: int) -> None:
+    """Every page is enumerated from the definition, by its probability."""
+    draw = np.random.default_rng(slots)
+    scores = -np.sort(-draw.random((3, 5)) * 0.2, axis=1)
+    valid = np.arange(5) < np.array([[5], [4], [3]])
+    found = slot_chances(scores, valid, slots, Exposure(top_n=3, temperature=0.05))
+    for row in range(3):
+        own = scores[row][valid[row]].tolist()
+        reference, expected = Reference(own, 3, 0.05, slots), np.zeros((slots, 5))
+        for page in permutations(range(len(own)), slots):
+            expected[range(slots), page] += reference.page(page)
+        np.testing.assert_allclose(found[row], expected, atol=1e-12)
+        np.testing.assert_allclose(found[row].sum(axis=1), 1.0)
 
 
-def test_a_page_has_the_propensities_that_it_was_drawn_with() -> None:
+def test_of_long_pages_the_lower_slots_are_drawn() -> None:
     draw = np.random.default_rng(0)
-    scores = -np.sort(-draw.random((50, 6)) * 0.2, axis=1)
-    valid = np.arange(6) < draw.integers(3, 7, size=50)[:, None]
-    exposure = Exposure(top_n=4, temperature=0.05)
-    slots = fill_slots(scores, valid, draw.random((50, 4)), exposure)
-    chances = page_chances(scores, valid, slots.chosen, exposure)
-    np.testing.assert_allclose(of_chosen(chances, slots.chosen), slots.propensity, rtol=1e-12)
-    np.testing.assert_allclose(chances.sum(axis=2), 1.0)
+    scores = -np.sort(-draw.random((2, 7)) * 0.2, axis=1)
+    valid, exposure = np.ones(scores.shape, dtype=bool), Exposure(top_n=3, temperature=0.05)
+    found = slot_chances(scores, valid, 5, exposure)
+    np.testing.assert_allclose(found.sum(axis=2), 1.0)
+    own, expected = scores[0].tolist(), np.zeros((5, 7))
+    for page in permutations(range(7), 5):
+        expected[range(5), page] += Reference(own, 5, 0.05, 5).page(page)
+    np.testing.assert_allclose(found[0, :4], expected[:4], atol=1e-12)  # 7^3 beginnings at most
+    np.testing.assert_allclose(found[0, 4], expected[4], atol=0.03)
+
+
+def test_a_slot_that_nothing_is_left_for_has_no_chances() -> None:
+    chances = slot_chances(np.zeros((1, 2)), np.ones((1, 2), dtype=bool), 3, Exposure(top_n=3))
+    np.testing.assert_allclose(chances[0], [[0.5, 0.5], [0.5, 0.5], [0, 0]])
 
 
 @pytest.mark.parametrize("slots", [1, 2, 5])
@@ -243,17 +261,3 @@ def test_a_page_may_have_any_number_of_slots(slots: int) -> None:
     for own, page, propensity in zip(scores, filled.chosen, filled.propensity, strict=True):
         reference = Reference(own.tolist(), max(3, slots), 0.05, slots)
         assert propensity.prod() == pytest.approx(reference.page(page.tolist()))
-    chances = page_chances(scores, valid, filled.chosen, exposure)
-    np.testing.assert_allclose(of_chosen(chances, filled.chosen), filled.propensity, rtol=1e-12)
-    np.testing.assert_allclose(chances.sum(axis=2), 1.0)
-
-
-def test_what_a_ranking_cannot_show_has_no_propensity() -> None:
-    # Equal scores: e^0 each. Slot 1: (1/3 + 1/3 + 1/3) · 1/4 either way. The second slot holds a
-    # query that the ranking has not: 0 there and below. The other page repeats a query: 0.
-    scores, valid = np.zeros((2, 4)), np.ones((2, 4), dtype=bool)
-    chosen = np.array([[1, -1, 2], [1, 1, 2]])
-    chances = page_chances(scores, valid, chosen, Exposure(top_n=4))
-    np.testing.assert_allclose(of_chosen(chances, chosen)[:, 0], 0.25)
-    np.testing.assert_allclose(chances[:, 1], [[1 / 3, 0, 1 / 3, 1 / 3]] * 2)
-    np.testing.assert_allclose(chances[:, 2], 0)

@@ -23,8 +23,13 @@ DAY = date(2017, 11, 6)  # AIGQ-Think is not renewed on it
 VERDICT = {"accepted": True, "reasons": ["valid lists: 1.0000, not below 0.9500"], "ctr_faults": []}
 RESULTS = {
     arm: {"query_hr_30": {"mean": mean, "low": mean - 0.02, "high": mean + 0.02, "n": 200.0}}
-    for arm, mean in (("challenger", 0.43), ("champion", 0.41), ("popularity", 0.2))
+    for arm, mean in (
+        *(("challenger", 0.43), ("champion", 0.41), ("popularity", 0.2)),
+        *(("interleaved", 0.45), ("stack without AIGQ", 0.46)),
+    )
 }
+for arm, mean in (("challenger", 0.62), ("champion", 0.60)):
+    RESULTS[arm]["exposed_hr_30"] = {"mean": mean, "low": mean - 0.02, "high": mean + 0.02, "n": 9}
 
 
 def _land(ctx: Context, stage: str, day: date, files: dict[str, bytes] | None = None) -> str:
@@ -70,9 +75,13 @@ def test_the_question_compares_challenger_and_champion(ctx: Context) -> None:
         "The release of 2017-11-06 would take the place of release 1.\n\n"
         "### AIGQ-Direct: accepted by the gate\n\n"
         "- valid lists: 1.0000, not below 0.9500\n\n"
-        "| metric (mean, 95 % interval) | challenger | champion |\n"
-        "| --- | --- | --- |\n"
-        "| query_hr_30 | 0.4300 [0.4100, 0.4500] | 0.4100 [0.3900, 0.4300] |"
+        "| metric (mean, 95 % interval) | challenger | champion | interleaved "
+        "| stack without AIGQ |\n"
+        "| --- | --- | --- | --- | --- |\n"
+        "| exposed_hr_30 (exposure-biased) | 0.6200 [0.6000, 0.6400] | 0.6000 [0.5800, 0.6200] "
+        "| - | - |\n"
+        "| query_hr_30 | 0.4300 [0.4100, 0.4500] | 0.4100 [0.3900, 0.4300] "
+        "| 0.4500 [0.4300, 0.4700] | 0.4600 [0.4400, 0.4800] |"
     )
 
 

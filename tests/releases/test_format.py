@@ -35,20 +35,21 @@ def release(ctx: Context, version: str) -> Entry:
     )
 
 
-def test_a_state_of_the_first_version_is_refused(ctx: Context) -> None:
+@pytest.mark.parametrize("version", ["0.1.0", "0.2.0"])
+def test_a_state_of_an_older_version_is_refused(ctx: Context, version: str) -> None:
     preflight(("s3",), ctx)  # an empty bucket is nobody's
-    release(ctx, "0.1.0")
+    release(ctx, version)
     before = ctx.store.list("")
     for use in (lambda: preflight(("s3",), ctx), lambda: rollback(ctx, 1, "ann", "clicks fell")):
         with pytest.raises(AigqError) as caught:
             use()
         line = str(caught.value)
-        assert "was made by aigq 0.1.0" in line
+        assert f"was made by aigq {version}" in line
         assert "start over with 'make clean', or name another bucket (AIGQ_S3__BUCKET)" in line
         assert "\n" not in line
     assert ctx.store.list("") == before
 
 
 def test_a_state_of_this_version_goes_on(ctx: Context) -> None:
-    release(ctx, "0.2.0")
+    release(ctx, "0.3.0")
     preflight(("s3",), ctx)

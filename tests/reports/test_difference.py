@@ -49,8 +49,12 @@ def test_everything_is_compared_and_what_says_something_is_told(ctx: Context) ->
         "metrics: evaluate sft/query_hr_30": ("0.1", "0.2"),
         "metrics: evaluate think/query_hr_30": ("0.1", "0.2"),
         "metrics: evaluate challenger/cate_hr_30": ("0.1", "0.2"),
-        "metrics: evaluate challenger/true_click": ("0.1", "0.2"),
-        "metrics: evaluate sft/true_click": ("0.1", "0.2"),
+        "metrics: evaluate interleaved/query_hr_30": ("0.1", "0.2"),
+        "metrics: evaluate stack without AIGQ/query_hr_30": ("0.1", "0.2"),
+        "metrics: evaluate challenger/needs_10": ("0.1", "0.2"),
+        "metrics: evaluate sft/needs_10": ("0.1", "0.2"),
+        "metrics: evaluate challenger/near_duplicates": ("0.1", "0.2"),
+        "metrics: evaluate challenger/distinct_queries": ("0.1", "0.2"),
         "metrics: x2q hit_users": ("0.1", "0.2"),
     }
     assert rows(told(found), "models", 1, 2) == [
@@ -94,10 +98,10 @@ def test_it_is_printed_by_kind_and_the_rest_is_counted(
     *lines, counted = capsys.readouterr().out.splitlines()
     titles = [line.strip() for line in lines if len(line.split()) == 1]
     assert titles == ["decision", "models", "settings", "metrics"]
-    # 2 facts, 1 model, 4 results, 4 settings, 9 figures and 4 times, which no table of days shows.
+    # 2 facts, 1 model, 4 results, 4 settings, 13 figures and 4 times, which no table of days shows.
     # Equal: 6 facts, 1 model, 4 seeds.
     assert counted == (
-        "24 differ (4 results and 4 metrics not told), 11 are equal; --all tells everything"
+        "28 differ (4 results and 4 metrics not told), 11 are equal; --all tells everything"
     )
     assert "seed" not in "".join(lines)
 
@@ -105,7 +109,7 @@ def test_it_is_printed_by_kind_and_the_rest_is_counted(
     *lines, counted = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines if "ctr seed" in line] == [["ctr", "seed", "17", "17"]]
     assert any("[b]daily[/b] run" in line for line in lines)  # text is data
-    assert counted == "24 differ, 11 are equal"
+    assert counted == "28 differ, 11 are equal"
 
 
 def test_a_number_that_is_no_release(ctx: Context) -> None:

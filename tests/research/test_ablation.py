@@ -13,13 +13,14 @@ from aigq_tasks.context.prompt import Shopper, plain_text
 from aigq_tasks.pipeline.reads import Nothing, Release
 from aigq_tasks.pipeline.runner import ask
 from aigq_tasks.research.ablation import (
-    METRICS,
+    ABLATION_RULES,
+    MEASURED,
     TITLED_SAMPLES,
     ablation_evaluate,
     ablation_sft,
     report,
 )
-from aigq_tasks.research.judging import _told
+from aigq_tasks.research.judging import RULES, _told
 from aigq_tasks.research.variants import (
     CHANGES,
     VARIANTS,
@@ -82,20 +83,28 @@ def test_the_report_pairs_a_variant_with_its_base() -> None:
     def scores(arm: str, values: list[float]) -> pd.DataFrame:
         users = [f"u{i}" for i in range(len(values))]
         table = pd.DataFrame({"arm": arm, "user_id": users, "seed": 1, "day": "2017-11-06"})
-        return table.assign(**dict.fromkeys(METRICS, values))
+        return table.assign(**dict.fromkeys(MEASURED, values))
 
     names = [variant.name for variant in VARIANTS]
     frames = [scores(name, [0.2, 0.6]) for name in names if name != "direct, unordered labels"]
     frames.append(scores("direct, unordered labels", [0.1, 0.5]))  # 0.1 less for both users
+    frames += [scores(arm, [0.3, 0.7]) for arm in RULES]
     table = pd.concat(frames).sample(frac=1, random_state=0)
-    lines = report(table, dict.fromkeys(names, 12.4), "a shop", seed=0).splitlines()
+    variety = pd.DataFrame({"arm": ["direct", "interleaved"], "distinct_queries": [20, 40]})
+    written = report(table, variety, dict.fromkeys(names, 12.4), 1, "a shop", seed=0)
+    lines = written.splitlines()
     assert lines[2].startswith("a shop: all users of the days after the bootstrap, 1 seeds")
     rows = {cells[1]: cells for line in lines if len(cells := line.split("|")) > 2}
     changed = [cell.strip() for cell in rows[" direct, unordered labels "]]
     assert changed[2:5] == ["2", "12", "0.300 [0.100, 0.500]"]
-    assert changed[-2] == "-0.100 [-0.100, -0.100] to direct"
-    assert rows[" think "][-2].strip() == "+0.000 [+0.000, +0.000] to direct"
-    assert rows[" direct "][-2].strip() == "-"
+    assert changed[-3] == "-0.100 [-0.100, -0.100] to direct"
+    assert rows[" think "][-3].strip() == "+0.000 [+0.000, +0.000] to direct"
+    assert [cell.strip() for cell in rows[" direct "][-3:-1]] == ["-", "20"]
+    # What needs no language model stands below.
+    assert list(rows)[-4:] == [f" {arm} " for arm in RULES]
+    by_turns = [cell.strip() for cell in rows[" interleaved "]]
+    assert by_turns[2:5] == ["2", "-", "0.500 [0.300, 0.700]"]
+    assert by_turns[-3:-1] == ["-", "40"]
 
 
 def test_a_variant_is_stages_of_its_own() -> None:
@@ -180,3 +189,8 @@ def test_a_variant_learns_from_the_latest_samples_changed() -> None:
         pd.testing.assert_frame_equal(
             rows.reset_index(drop=True), CHANGES[variant.change](learned.head(4), 18)
         )
+
+
+def test_rules_are_judged_on_everybody_by_the_release_of_the_day() -> None:
+    assert ABLATION_RULES.settings(SETTINGS).holdout == 1.0
+    assert {"release recall", "release ctr", "truth"} <= {read.key for read in ABLATION_RULES.reads}

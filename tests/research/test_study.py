@@ -7,8 +7,8 @@ import pandas as pd
 
 from aigq_tasks.pipeline.stage import Stage
 from aigq_tasks.policy.config import GrpoConfig
+from aigq_tasks.research.levels import METRICS
 from aigq_tasks.research.study import (
-    METRICS,
     VARIANTS,
     report,
     study_evaluate,
@@ -33,9 +33,42 @@ def _scores(seed: int, day: str, before: list[float], after: list[float]) -> pd.
     return pd.concat(
         pd.DataFrame({"arm": arm, "user_id": users, "seed": seed, "day": day})
         .assign(**dict.fromkeys(METRICS, 0.0))
-        .assign(true_click=values)
+        .assign(needs_10=values)
         for arm, values in arms
     )
+
+
+def _by_rule(arm: str, value: float) -> pd.DataFrame:
+    """Of two users on one day."""
+    rows = pd.DataFrame({"arm": arm, "user_id": ["u0", "u1"], "day": "2017-11-06"})
+    return rows.assign(**dict.fromkeys(METRICS, value))
+
+
+RULES = pd.concat([_by_rule("interleaved", 0.3), _by_rule("stack without AIGQ", 0.4)])
+VARIETY = pd.DataFrame(
+    [("il-sft", 10), ("il-sft", 21), ("interleaved", 30)], columns=["arm", "distinct_queries"]
+)
+
+
+def test_what_needs_no_language_model_stands_in_the_table() -> None:
+    scores = _scores(1, "2017-11-06", [0.1, 0.3], [0.2, 0.4])
+    scores.loc[scores["user_id"] == "u0", "query_hr_30"] = np.nan  # u0 searched nothing
+    table = report(scores, RULES, VARIETY, "a shop", seed=0).split("no language model, all")[1]
+    lines = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    heads = [cell.strip("| ") for cell in lines[0]]
+    rows = {cells[0].strip("| "): [cell.strip("| ") for cell in cells] for cells in lines[2:]}
+    assert list(rows) == [
+        *("il-sft", "il-grpo"),
+        *("interleaved", "stack without AIGQ", "own_history", "popularity"),
+    ]
+    assert heads[:3] == ["arm", "user-days", "needs_10"]
+    assert rows["il-sft"][1:3] == ["2", "0.200 [0.100, 0.300]"]
+    assert rows["il-sft"][heads.index("query_hr_30")] == "0.000 [0.000, 0.000]"
+    assert rows["interleaved"][heads.index("query_hr_30")] == "0.300 [0.300, 0.300]"
+    assert "exposed_hr_30 (exposure-biased)" in heads
+    # In the mean over days and seeds; nothing is known of an arm that no day has.
+    assert [rows[arm][-1] for arm in ("il-sft", "interleaved", "il-grpo")] == ["16", "30", "-"]
+    assert rows["own_history"][1:3] == ["0", "-"]
 
 
 def test_all_runs_of_a_day_come_before_the_next_and_what_was_released_is_not_trained() -> None:
@@ -63,8 +96,8 @@ def test_changes_are_paired_by_seed_day_and_user() -> None:
             _scores(2, "2017-11-07", [0.5, 0.5], [0.5, 0.5]),
         ]
     ).sample(frac=1, random_state=0)  # the order of the rows says nothing
-    written = report(scores, "a shop", seed=0)
-    assert written.count("\n## ") == 2
+    written = report(scores, RULES, VARIETY, "a shop", seed=0)
+    assert written.count("\n## ") == 3
     lines = [line for line in written.splitlines() if line.startswith("| ")]
     cells = {line.split(" | ")[0].removeprefix("| "): line.split(" | ")[1:3] for line in lines}
     # Both users changed alike, so every resample has the same mean: an interval of no width.
@@ -77,8 +110,8 @@ def test_changes_are_paired_by_seed_day_and_user() -> None:
 
 def test_every_variant_is_compared_with_sft_and_the_first_with_all() -> None:
     base = _scores(1, "2017-11-06", [0.1, 0.3], [0.4, 0.6])  # +0.3
-    other = base[base["arm"] == "il-grpo"].assign(arm="grpo", true_click=[0.2, 0.4])  # +0.1
-    parts = report(pd.concat([base, other]), "a shop", seed=0).split("## ")[1:]
+    other = base[base["arm"] == "il-grpo"].assign(arm="grpo", needs_10=[0.2, 0.4])  # +0.1
+    parts = report(pd.concat([base, other]), RULES, VARIETY, "a shop", seed=0).split("## ")[1:]
     found = {
         part.splitlines()[0]: line.split(" | ")[2]
         for part in parts
@@ -110,8 +143,8 @@ def test_the_trend_is_the_slope_over_the_days() -> None:
 
 
 def test_a_truth_that_nobody_knows_is_left_out() -> None:
-    scores = _scores(1, "2017-11-06", [0.1, 0.3], [0.2, 0.4]).assign(true_click=np.nan)
-    written = report(scores, "a shop", seed=0)
+    scores = _scores(1, "2017-11-06", [0.1, 0.3], [0.2, 0.4]).assign(needs_10=np.nan)
+    written = report(scores, RULES, VARIETY, "a shop", seed=0)
     assert "a shop: held-out users" in written
     assert "| all | 2 | - | 0.000 +0.0000 [+0.0000, +0.0000] |" in written
     assert "grows by" not in written

@@ -63,7 +63,7 @@ def _hits(baselines: pd.DataFrame) -> list[str]:
         for source in table.index
     ]
     return [
-        "## Query HR@30 of the sources, all user-days after the first click model",
+        "## Query HR@30 by what was searched, all user-days after the first click model",
         "",
         markdown(rows),
     ]

@@ -96,17 +96,28 @@ class Basket:
 
 def match(query: str, basket: Basket, seed: int) -> tuple[float, int]:
     """How well a query meets the basket, in [0, 1], and the need it meets (-1 for none)."""
+    qualities = needs_named(query, basket, seed)
+    best = max(qualities, key=qualities.__getitem__, default=-1)
+    if qualities.get(best, 0.0) > 0:
+        return qualities[best], best
+    shelf_of = lexicon().shelf_of
+    if any(shelf_of[need] in basket.shelves for need in qualities):
+        return SAME_SHELF, -1
+    return 0.0, -1
+
+
+def needs_named(query: str, basket: Basket, seed: int) -> dict[int, float]:
+    """Every need that a query names -> how well it meets it, in [0, 1]; 0 for a need that is not
+    in the basket."""
     needs, modifier = interpret(query)
+    qualities = dict.fromkeys(needs, 0.0)
     met = [need for need in needs if need in basket.needs]
     if met:
         words = own_phrases(np.full(len(met), basket.household), np.array(met), seed)
-        if query in words:
-            return OWN_WORDS, met[words.index(query)]
-        return (OTHER_MODIFIER if modifier else OTHER_WORDS), met[0]
-    shelf_of = lexicon().shelf_of
-    if any(shelf_of[need] in basket.shelves for need in needs):
-        return SAME_SHELF, -1
-    return 0.0, -1
+        other = OTHER_MODIFIER if modifier else OTHER_WORDS
+        for need, own in zip(met, words, strict=True):
+            qualities[need] = OWN_WORDS if query == own else other
+    return qualities
 
 
 def examine(position: int) -> float:
@@ -126,13 +137,3 @@ def click_probability(
     """
     fading = math.exp(-hours_to_visit / PATIENCE_HOURS) * (SATISFIED if satisfied else 1.0)
     return examine(position) * (NOISE + APPEAL * quality * fading)
-
-
-def true_click_probability(queries: Sequence[str], basket: Basket, seed: int) -> np.ndarray:
-    """What each query of a list would be clicked with at position 1 at the visit's start.
-
-    float64, shape (len(queries),). The market's own truth, for evaluation only: no stage that
-    trains or gates may read it.
-    """
-    qualities = [match(query, basket, seed)[0] for query in queries]
-    return np.array([click_probability(quality, 1, 0.0, False) for quality in qualities])

@@ -6,39 +6,38 @@ from datetime import date
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
-from aigq_tasks.sources.market.clicks import Basket, true_click_probability
+from aigq_tasks.sources.market.clicks import Basket, interpret, needs_named
 from aigq_tasks.sources.market.config import MarketConfig
 from aigq_tasks.sources.market.visits import user_ids, visits_between
 
-Baskets = Mapping[str, Sequence[Basket]]
+Baskets = Mapping[str, Basket]
 
 
 @lru_cache(maxsize=8)
 def baskets_of_users(day: date, config: MarketConfig, seed: int) -> Baskets:
-    """user_id -> hidden baskets of that user's visits on `day`."""
+    """user_id -> what that user needs on `day`: the hidden baskets of all visits in one."""
     visits = visits_between(day, day, config, seed)
     head = visits.visits
     users = user_ids(head["household_id"].to_numpy(), head["start"].to_numpy(), config, seed)
     needs = visits.needs.groupby("visit_id")["need"].agg(list)
-    baskets: dict[str, list[Basket]] = defaultdict(list)
-    for user, visit, household in zip(users, head["visit_id"], head["household_id"], strict=True):
-        baskets[str(user)].append(Basket.of(int(household), needs[visit]))
-    return dict(baskets)
+    of_users: dict[str, list[int]] = defaultdict(list)
+    household: dict[str, int] = {}
+    for user, visit, own in zip(users, head["visit_id"], head["household_id"], strict=True):
+        of_users[str(user)] += needs[visit]
+        household[str(user)] = int(own)
+    return {user: Basket.of(household[user], needs) for user, needs in of_users.items()}
 
 
-def true_clicks(
-    user_ids: Sequence[str], queries: Sequence[str], baskets: Baskets, seed: int
-) -> NDArray[np.float64]:
-    """(n,): the true click probability (position 1, at the visit's start) of each (user, query)
-    pair, the mean over the user's visits; NaN for a user without any."""
-    return np.array(
-        [
-            np.mean([true_click_probability([query], one, seed)[0] for one in baskets[user]])
-            if baskets.get(user)
-            else np.nan
-            for user, query in zip(user_ids, queries, strict=True)
-        ],
-        dtype=np.float64,
-    )
+def needs_met(
+    users: Sequence[str], queries: Sequence[str], baskets: Baskets, seed: int
+) -> list[Mapping[str, float]]:
+    """`sources.base.Needs` of each pair: a need is met with the quality of the match (see
+    `clicks.match`; what is only on the same shelf meets none); NaN for a user without a visit."""
+    found: list[Mapping[str, float]] = []
+    for user, query in zip(users, queries, strict=True):
+        named = dict.fromkeys(interpret(query)[0], np.nan)
+        if user in baskets:
+            named = needs_named(query, baskets[user], seed)
+        found.append({str(need): chance for need, chance in named.items()})
+    return found

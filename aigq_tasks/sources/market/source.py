@@ -5,7 +5,7 @@ source, and most of them never ask it for a day.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -13,14 +13,12 @@ from importlib import metadata, resources
 from typing import TYPE_CHECKING
 
 from aigq_tasks.errors import OutsideTheLog
-from aigq_tasks.sources.base import Serve, TrueClicks
+from aigq_tasks.sources.base import Needs, Serve
 from aigq_tasks.sources.market.config import LOOKAHEAD_DAYS, MarketConfig
 from aigq_tasks.storage.canonical import to_json
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
 
 LABEL = "replayed-market (simulated)"
 FIRST_DAY = date(2017, 1, 1)
@@ -60,16 +58,16 @@ class MarketSource:
             raise OutsideTheLog(f"{day} is outside the market's days {FIRST_DAY}..{LAST_DAY}")
         return landed(day, self.config, self.seed, serve)
 
-    def truth(self, day: date) -> TrueClicks:
-        """The mean over the user's visits of `day` of what a hint at position 1 would be clicked
-        with at the visit's start. The day's baskets are put together when it is first asked."""
-        from aigq_tasks.sources.market.oracle import baskets_of_users, true_clicks
+    def truth(self, day: date) -> Needs:
+        """Needs are those of all the user's visits of `day`; a query meets one with the quality of
+        its match. The day's baskets are put together when it is first asked."""
+        from aigq_tasks.sources.market.oracle import baskets_of_users, needs_met
 
-        def scorer(users: Sequence[str], queries: Sequence[str]) -> "NDArray[np.float64]":
+        def needs(users: Sequence[str], queries: Sequence[str]) -> list[Mapping[str, float]]:
             baskets = baskets_of_users(day, self.config, self.seed)
-            return true_clicks(users, queries, baskets, self.seed)
+            return needs_met(users, queries, baskets, self.seed)
 
-        return scorer
+        return needs
 
 
 @cache

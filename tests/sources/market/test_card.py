@@ -53,7 +53,7 @@ CTR 0.2500; by position 1: 0.3333, 2: 0.0000; explored 0.0000, exploited 0.3333.
 
 Share of exposures: ebr 0.250, popularity 0.750.
 
-## Query HR@30 of the sources, all user-days after the first click model
+## Query HR@30 by what was searched, all user-days after the first click model
 
 | source | all (8) | cold (4) |
 | --- | --- | --- |

@@ -12,10 +12,10 @@ from aigq_tasks.sources.market.clicks import (
     examine,
     interpret,
     match,
-    true_click_probability,
+    needs_named,
 )
 from aigq_tasks.sources.market.config import MarketConfig
-from aigq_tasks.sources.market.oracle import baskets_of_users, true_clicks
+from aigq_tasks.sources.market.oracle import baskets_of_users, needs_met
 from aigq_tasks.sources.market.visits import own_phrases, visits_between
 
 SEED = 17
@@ -131,34 +131,34 @@ def test_click_probability_falls_with_every_obstacle(
     assert p <= click_probability(quality, 1, hours, satisfied)
 
 
-def test_true_click_probability_is_position_one_at_the_visit() -> None:
+def test_the_needs_that_a_query_names_by_hand() -> None:
     basket = Basket.of(PLAIN, [BRAEBURN])
-    queries = ["braeburn apples", "braeburn apple", "fuji apples", "zzz"]
-    # 0.006 + 0.7 · (1, 0.8, 0.08, 0)
-    expected = [0.706, 0.566, 0.062, 0.006]
-    assert true_click_probability(queries, basket, SEED) == pytest.approx(expected)
+    assert needs_named("braeburn apples", basket, SEED) == {BRAEBURN: 1.0}  # in her own words
+    assert needs_named("braeburn apple", basket, SEED) == {BRAEBURN: 0.8}
+    assert needs_named("fuji apples", basket, SEED) == {FUJI: 0.0}  # named, and not in the basket
+    assert needs_named("zzz", basket, SEED) == {}
 
 
-def test_true_clicks_are_the_mean_over_the_users_visits() -> None:
-    visits = {"a": [Basket.of(PLAIN, [BRAEBURN]), Basket.of(PLAIN, [])], "b": []}
-    users = ["a", "a", "b", "nobody"]
-    queries = ["braeburn apples", "zzz", "braeburn apples", "zzz"]
-    clicks = true_clicks(users, queries, visits, SEED)
-    # First visit 0.706 and 0.006, second 0.006 for both.
-    assert clicks == pytest.approx([0.356, 0.006, np.nan, np.nan], nan_ok=True)
-    assert clicks.dtype == np.float64
-    assert true_clicks([], [], visits, SEED).shape == (0,)
+def test_needs_met_are_those_of_the_user() -> None:
+    baskets = {"a": Basket.of(PLAIN, [BRAEBURN])}
+    users = ["a", "a", "nobody", "nobody"]
+    met = needs_met(users, ["braeburn apples", "zzz", "braeburn apples", "zzz"], baskets, SEED)
+    assert met[:2] == [{str(BRAEBURN): 1.0}, {}]
+    # Of somebody without a visit it is known what a query names, not whether it is needed.
+    assert list(met[2]) == [str(BRAEBURN)]
+    assert np.isnan(met[2][str(BRAEBURN)])
+    assert met[3] == {}
+    assert needs_met([], [], baskets, SEED) == []
 
 
-def test_baskets_of_users_are_the_days_visits() -> None:
+def test_baskets_of_users_are_all_that_they_need_on_the_day() -> None:
     day, config = date(2017, 11, 6), MarketConfig(households=300, cold_share=0.0)
     baskets = baskets_of_users(day, config, SEED)
-    visits = visits_between(day, day, config, SEED)
-    assert sum(map(len, baskets.values())) == len(visits.visits)
-    for user, found in baskets.items():
-        rows = visits.needs[visits.needs["household_id"] == int(user[1:])]
-        expected = [frozenset(needs) for _, needs in rows.groupby("visit_id")["need"]]
-        assert sorted(map(sorted, (b.needs for b in found))) == sorted(map(sorted, expected))
-        shelves = load_catalogue().needs["category"]
-        assert all(b.shelves == frozenset(shelves.iloc[sorted(b.needs)]) for b in found)
-    assert np.array([len(b.needs) > 0 for found in baskets.values() for b in found]).all()
+    needs = visits_between(day, day, config, SEED).needs
+    assert {f"h{household}" for household in needs["household_id"]} == set(baskets)
+    shelves = load_catalogue().needs["category"]
+    for user, basket in baskets.items():
+        own = needs[needs["household_id"] == basket.household]
+        assert user == f"h{basket.household}"
+        assert basket.needs == frozenset(own["need"])
+        assert basket.shelves == frozenset(shelves.iloc[sorted(basket.needs)])

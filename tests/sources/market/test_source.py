@@ -9,11 +9,11 @@ from aigq_tasks.errors import AigqError, OutsideTheLog
 from aigq_tasks.logs.validation import check_rows
 from aigq_tasks.sources.base import Served, Source
 from aigq_tasks.sources.market import oracle, replay, visits
-from aigq_tasks.sources.market.clicks import Basket, true_click_probability
 from aigq_tasks.sources.market.config import LOOKAHEAD_DAYS, MarketConfig
 from aigq_tasks.sources.market.items import items_of
 from aigq_tasks.sources.market.source import MarketSource
 from aigq_tasks.sources.market.visits import (
+    own_phrases,
     requests_on,
     search_clicks,
     searches_and_clicks,
@@ -164,28 +164,26 @@ def test_the_truth_is_known_of_those_who_come_on_the_day() -> None:
     config = MarketConfig(households=300, cold_share=0.0)
     truth = MarketSource(config, SEED).truth(DAY)
     needs = visits_between(DAY, DAY, config, SEED).needs
-    baskets = {
-        household: [
-            Basket.of(household, own["need"].tolist()) for _, own in rows.groupby("visit_id")
-        ]
-        for household, rows in needs.groupby("household_id")
-    }
-    twice = next(household for household, found in baskets.items() if len(found) > 1)
-    queries = ["milk", "white bread", "zzz"]
-    per_visit = [true_click_probability(queries, basket, SEED) for basket in baskets[twice]]
-    answers = truth([f"h{twice}"] * 3, queries)
-    assert answers == pytest.approx(np.mean(per_visit, axis=0))
-    assert answers[2] == pytest.approx(0.006)
-    assert np.isnan(truth(["nobody"], ["milk"])).all()
-    assert truth([], []).shape == (0,)
+    visits = needs.groupby("household_id")["visit_id"].nunique()
+    twice = int(visits.index[visits > 1][0])
+    own = needs.loc[needs["household_id"] == twice, "need"].unique()
+    # Every need of both visits is met by the household's own words for it.
+    words = own_phrases(np.full(len(own), twice), own, SEED)
+    for need, met in zip(own, truth([f"h{twice}"] * len(own), words), strict=True):
+        assert met[str(need)] == 1.0
+    (stranger,) = truth(["nobody"], ["milk"])
+    assert stranger
+    assert np.isnan([*stranger.values()]).all()
+    assert truth([], []) == []
 
 
 def test_the_truth_reaches_beyond_the_last_day_that_is_landed() -> None:
     # Training logs ask about the two days after a day, too.
     for day in (date(2017, 12, 31), date(2018, 1, 2)):
-        users = list(oracle.baskets_of_users(day, CONFIG, SEED))
-        answers = SOURCE.truth(day)([*users, "nobody"], ["milk"] * (len(users) + 1))
-        assert np.isnan(answers).tolist() == [False] * len(users) + [True]
+        users = [*oracle.baskets_of_users(day, CONFIG, SEED), "nobody"]
+        answers = SOURCE.truth(day)(users, ["milk"] * len(users))
+        unknown = [bool(np.isnan([*met.values()]).any()) for met in answers]
+        assert unknown == [False] * (len(users) - 1) + [True]
 
 
 def test_a_days_baskets_are_put_together_once(monkeypatch: pytest.MonkeyPatch) -> None:
