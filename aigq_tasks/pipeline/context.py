@@ -41,7 +41,8 @@ class Context:
         """The day as its stages' reads see it now."""
         parent = self.ledger.parent_of(day)
         heads, manifest = self.manifests.heads, self.manifests.get
-        return Moment(day, self.settings, parent, self.source, heads, manifest)
+        known = (*self.ledger.entries(), *self.ledger.shelf())
+        return Moment(day, self.settings, parent, self.source, heads, manifest, known)
 
     def changed(self, change: Callable[[Settings], Settings]) -> "Context":
         """The same with other settings."""

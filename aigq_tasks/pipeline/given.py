@@ -92,6 +92,12 @@ class Given:
         """Of several days, in their order."""
         return [Stored(manifest, self._blob) for manifest in self._read(key).manifests]
 
+    def line(self, key: str) -> list[tuple[Stored, Stored]]:
+        """The days behind a policy (`reads` of `pipeline.lines`): evaluation and released policy
+        of each; [] where nothing is read."""
+        found = self.results(key) if self.has(key) else []
+        return list(zip(found[::2], found[1::2], strict=True))
+
     def release(self, kind: str) -> Stored:
         """The model of that kind of the release that the day starts from."""
         return self.result(OF_RELEASE + kind)

@@ -30,7 +30,7 @@ class Moment:
 
     parent: the release that the day starts from: the one that served it, or, where the day before
     was recomputed, that one. heads: (stage, days) -> the newest result of each day that has one.
-    manifest: digest -> manifest.
+    manifest: digest -> manifest. known: the ledger and the shelf, for what lies behind `parent`.
     """
 
     day: date
@@ -39,6 +39,7 @@ class Moment:
     source: Source
     heads: Callable[[str, Iterable[date]], dict[date, Manifest]]
     manifest: Callable[[str], Manifest]
+    known: tuple[Entry, ...] = ()
 
 
 Days = Callable[[Moment], list[date]]

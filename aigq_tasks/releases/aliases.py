@@ -18,6 +18,7 @@ from dataclasses import replace
 from aigq_tasks.errors import AigqError
 from aigq_tasks.messages import say
 from aigq_tasks.pipeline.context import Context
+from aigq_tasks.pipeline.lines import POLICY
 from aigq_tasks.pipeline.reading import record
 from aigq_tasks.pipeline.reads import OF_RELEASE
 from aigq_tasks.storage.ledger import Entry
@@ -194,13 +195,16 @@ def verdict_of(ctx: Context, manifest: Manifest) -> str | None:
 
 def parent_of(manifest: Manifest, entries: Sequence[Entry]) -> Entry | None:
     """The release that a model was trained from: the last one before its day that serves all the
-    models which its manifest read of a release; None for the first models, which read none."""
+    models which its manifest read of a release; None for the first models, which read none. An
+    update that started anew read its policy of another release than all else: then the last that
+    serves the policy."""
     read = {
         key.removeprefix(OF_RELEASE): digest
         for key, digest in manifest.inputs.items()
         if key.startswith(OF_RELEASE)
     }
-    known = [
-        own for own in entries if own.day < manifest.day and read.items() <= own.models.items()
-    ]
+    earlier = [own for own in entries if own.day < manifest.day]
+    known = [own for own in earlier if read.items() <= own.models.items()]
+    if POLICY in read and not known:
+        known = [own for own in earlier if own.models.get(POLICY) == read[POLICY]]
     return max(known, key=lambda own: (own.day, abs(own.number)), default=None) if read else None

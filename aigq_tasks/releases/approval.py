@@ -54,7 +54,7 @@ def decline(ctx: Context, day: date, who: str, why: str) -> Entry:
     preflight(("s3", "valkey"), ctx)
     entry = candidate(ctx, day, who, why)
     parent = live_entry(ctx, day)
-    declined = replace(entry, models=parent.models, verdict="rejected")
+    declined = replace(entry, models=parent.models, parent=parent.number, verdict="rejected")
     return publish_release(ctx, declined)
 
 

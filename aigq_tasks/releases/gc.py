@@ -8,7 +8,7 @@ are the newest results of the last days, released or not. The ledger and the she
 are small, and say what was.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +17,7 @@ from rich.progress import track
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.pipeline.context import Context
+from aigq_tasks.pipeline.lines import POLICY, SCORES, judged, week_ago
 from aigq_tasks.pipeline.preflight import preflight
 from aigq_tasks.pipeline.reads import LOGS, OF_RELEASE
 from aigq_tasks.storage.crash import crash_point
@@ -48,7 +49,8 @@ def collect(ctx: Context, days: int, grace_hours: float, dry: bool) -> Collected
     known = {key: ctx.manifests.read(key) for key in ctx.store.list("manifests/")}
     by_digest = {manifest.digest: manifest for manifest in known.values()}
     entries = [*ctx.ledger.entries(), *ctx.ledger.shelf()]
-    kept = needed(by_digest, entries, days, ctx.settings.history_days)
+    pooled = ctx.settings.gate.anchors.days
+    kept = needed(by_digest, entries, days, ctx.settings.history_days, pooled)
     unkept = [key for key, manifest in known.items() if manifest.digest not in kept]
     manifests = _older(ctx, unkept, grace_hours)
     young = {known[key].digest for key in set(unkept) - set(manifests)}
@@ -79,7 +81,11 @@ def _remove(ctx: Context, keys: list[str], kind: str) -> None:
 
 
 def needed(
-    manifests: Mapping[str, Manifest], entries: Iterable[Entry], days: int, history_days: int
+    manifests: Mapping[str, Manifest],
+    entries: Iterable[Entry],
+    days: int,
+    history_days: int,
+    pooled: int,
 ) -> set[str]:
     """Digests of the manifests to keep.
 
@@ -92,6 +98,7 @@ def needed(
     kept = [entry for entry in entries if entry.day >= first] + ([served] if served else [])
     oldest_log = min(entry.day for entry in kept) - timedelta(days=history_days)
     wanted = {digest for entry in kept for digest in _named(entry)}
+    wanted |= {digest for entry in kept for digest in _behind(entries, entry, pooled)}
     heads: dict[tuple[str, str], Manifest] = {}
     for manifest in manifests.values():
         place = (manifest.stage, manifest.day.isoformat())
@@ -101,6 +108,16 @@ def needed(
         if manifest.day >= (oldest_log if manifest.stage == LOGS else first):
             wanted.add(manifest.digest)
     return closure(manifests, wanted)
+
+
+def _behind(entries: list[Entry], head: Entry, pooled: int) -> Iterator[str]:
+    """What the run that goes on from `head` reads of the line behind it."""
+    day = head.day + timedelta(days=1)
+    for entry in judged(entries, head, day, pooled - 1):
+        yield from (entry.manifests[SCORES], entry.models[POLICY])
+    anchor = week_ago(entries, head, day)
+    if anchor is not None and POLICY in anchor.models:
+        yield anchor.models[POLICY]
 
 
 def _named(entry: Entry) -> set[str]:

@@ -6,6 +6,7 @@ from datetime import date
 from aigq_tasks.errors import AigqError
 from aigq_tasks.messages import about
 from aigq_tasks.pipeline.context import Context
+from aigq_tasks.pipeline.lines import start
 from aigq_tasks.pipeline.preflight import preflight
 from aigq_tasks.pipeline.reading import live_entry, need, record
 from aigq_tasks.pipeline.runner import stale
@@ -30,7 +31,7 @@ def publish(ctx: Context, day: date, who: str, why: str) -> Entry:
             "run the day again; what is live stays live"
         )
     entry = tried(ctx, day, who, why)
-    about("publish", day, entry.parent)
+    about("publish", day, live_entry(ctx, day).number)
     head = ctx.ledger.current()
     if not any(own.same_release(entry) for own in ctx.ledger.entries()):
         require_up_to_date(ctx, day)
@@ -62,17 +63,22 @@ def candidate(ctx: Context, day: date, who: str, why: str) -> Entry:
     """The release that the day's results make, without a number.
 
     A rejected challenger of either variant leaves the parent's policy in place; an insane click
-    model leaves the parent's click model.
+    model leaves the parent's click model. An accepted one that was trained from another policy than
+    the one that served has that one's release as parent, and the entry says why.
     """
     names = [step.name for step in steps_of(ctx.settings, day) if step.name != SERVABLE]
     manifests = {name: need(ctx, name, day) for name in names}
     verdict = record(ctx, manifests["gate"], "verdict.json")
     parent = live_entry(ctx, day)
     made = {kind: manifests[name].digest for kind, name in served_by(verdict).items()}
+    other = start(ctx.moment(day))
+    if other is not None:
+        why += f"; release {parent.number} lay below an anchor: the update started from release "
+        why += f"{other.number} ({other.day})"
     return Entry(
         day=day,
         revision=manifests["u2q"].revision,
-        parent=parent.number,
+        parent=(other if other and verdict["accepted"] else parent).number,
         manifests={name: manifest.digest for name, manifest in manifests.items()},
         models=parent.models | made,
         verdict="accepted" if verdict["accepted"] else "rejected",

@@ -1,7 +1,7 @@
 """Stages `rivals` and `evaluate`: how good are the day's challengers?
 
-The rivals (champion, IL-SFT, AIGQ-Think as it serves, the classic sources) do not wait for the
-challengers' training, so they are scored beside it.
+The rivals (champion, IL-SFT, the release of a week ago, AIGQ-Think as it serves, the classic
+sources) do not wait for the challengers' training, so they are scored beside it.
 
 Truth is what a held-out user searched on D after the moment of the list, which is the day's start:
 lists are written nightly; further truths stand beside it (`evaluation.truth`). Who is held out
@@ -25,6 +25,7 @@ from aigq_tasks.evaluation.truth import truths_of_day
 from aigq_tasks.evaluation.variety import distinct_queries
 from aigq_tasks.pipeline.calendar import before, profiles_before, renews_think
 from aigq_tasks.pipeline.given import Given, Stored
+from aigq_tasks.pipeline.lines import WEEK_AGO, WeekAgo
 from aigq_tasks.pipeline.reads import Logs, Read, Release, Result, Truth, today
 from aigq_tasks.pipeline.stage import Output, Slice, Stage
 from aigq_tasks.recall.config import Exposure
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from aigq_tasks.settings import Settings
 
 THINK_CHALLENGER = "think challenger"  # the arm; the one that serves is "think"
+FIXED = "sft"  # the arm of IL-SFT: the anchor that never moves
+POLICIES = "policies.json"  # arm -> digest and day of the policy that wrote its lists
 # Arms that no policy writes: what a person would try in an hour, and the stack that served the day
 # without and with AIGQ's two sources.
 INTERLEAVED, WITHOUT_AIGQ, PRODUCTION = "interleaved", "stack without AIGQ", "production"
@@ -95,12 +98,14 @@ class EvaluateSlice(Judging):
 def compute_rivals(given: Given, settings: Judging, day: date) -> Output:
     """Per-user scores of all that the day's challengers are compared with."""
     case = held_out_case(given, settings, day)
-    direct = {"champion": given.release("direct"), "sft": given.release("sft")}
+    arms = {"champion": "direct", FIXED: "sft", WEEK_AGO: WEEK_AGO}
+    direct = {arm: given.release(kind) for arm, kind in arms.items()}
     lists, valid = written_lists(case, settings, direct, {"think": given.release("think")})
     classic = classic_lists(given, settings, case)
     scores = policy_scores(given, settings, case, lists, valid, classic)
     return Output(
-        tables={"scores": scores, "variety": distinct_queries({**classic, **lists}, case.users)}
+        tables={"scores": scores, "variety": distinct_queries({**classic, **lists}, case.users)},
+        records={POLICIES: written_by(direct)},
     )
 
 
@@ -112,7 +117,8 @@ def compute(given: Given, settings: EvaluateSlice, day: date) -> Output:
     if given.has("think-policy"):
         think[THINK_CHALLENGER] = given.result("think-policy")
     case = held_out_case(given, settings, day)
-    lists, valid = written_lists(case, settings, {"challenger": given.result("policy")}, think)
+    direct = {"challenger": given.result("policy")}
+    lists, valid = written_lists(case, settings, direct, think)
     hints = reweighted_hints(given, settings, case, lists["challenger"])
     rivals = given.result("rivals")
     scores = pd.concat(
@@ -124,7 +130,10 @@ def compute(given: Given, settings: EvaluateSlice, day: date) -> Output:
     results = summarize(scores, variety, settings.seed)
     return Output(
         tables={"scores": scores, "variety": variety, "hints": hints},
-        records={"results.json": results},
+        records={
+            "results.json": results,
+            POLICIES: rivals.record(POLICIES) | written_by(direct),
+        },
         metrics=_headline(results),
         charts={"query_hr_30.png": _bars(results, f"Held-out users on {case.day}")},
     )
@@ -155,6 +164,13 @@ def written_lists(
         {arm: own.lists for arm, own in written.items()},
         {arm: own.valid for arm, own in written.items()},
     )
+
+
+def written_by(policies: Mapping[str, Stored]) -> dict[str, dict[str, str]]:
+    """Arm -> digest and day of the policy that wrote its lists."""
+    return {
+        arm: {"digest": own.digest, "day": own.day.isoformat()} for arm, own in policies.items()
+    }
 
 
 def policy_scores(
@@ -329,6 +345,7 @@ RIVALS = Stage(
     reads=(
         Result("ctr"),
         *(Release(kind) for kind in ("direct", "sft", "think", "recall", "ctr")),
+        WeekAgo(),
         *JUDGED,
     ),
     settings=judging,

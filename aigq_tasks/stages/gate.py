@@ -11,13 +11,15 @@ import pandas as pd
 from aigq_tasks.evaluation.alarms import Behaviour, alarms
 from aigq_tasks.evaluation.arms import scores_of
 from aigq_tasks.evaluation.config import GateLimits
-from aigq_tasks.evaluation.gates import ListScores, Verdict, decide
-from aigq_tasks.evaluation.offpolicy import Comparison, compare
+from aigq_tasks.evaluation.gates import ListScores, Variety, Verdict, decide
+from aigq_tasks.evaluation.offpolicy import compare
 from aigq_tasks.evaluation.reweighting import slots_of
-from aigq_tasks.pipeline.given import Given
+from aigq_tasks.pipeline.given import Given, Stored
+from aigq_tasks.pipeline.lines import GO_BACK, Line
 from aigq_tasks.pipeline.reads import Result
 from aigq_tasks.pipeline.stage import Output, Slice, Stage
-from aigq_tasks.stages.evaluate import THINK_CHALLENGER
+from aigq_tasks.stages.evaluate import FIXED, THINK_CHALLENGER
+from aigq_tasks.stages.slow_loss import slow_loss
 
 ALWAYS_NEW = ("recall", "u2q", "x2q", "item-texts")  # kinds that need no verdict
 
@@ -43,7 +45,13 @@ def compute(given: Given, settings: GateSlice, day: date) -> Output:
     faults = sanity(newest, settings.auc_floor, settings.ece_ceiling)
     hints = slots_of(evaluation.table("hints"))
     clicks = compare(hints, limits.min_effective, settings.seed, limits.resamples)
-    direct = _decide(scores, "challenger", "champion", faults, settings, clicks)
+    lost = slow_loss(given, evaluation, limits)
+    more = {
+        "clicks": clicks,
+        "anchors": lost.challenger,
+        "variety": (_variety(evaluation, "challenger"), _variety(evaluation, FIXED)),
+    }
+    direct = _decide(scores, "challenger", "champion", faults, settings, **more)
     verdicts = {"": direct}  # prefix of its metrics and tags -> verdict
     if THINK_CHALLENGER in set(scores["arm"]):
         # What has nothing to reason from is left out: neither arm writes for it.
@@ -51,12 +59,14 @@ def compute(given: Given, settings: GateSlice, day: date) -> Output:
         verdicts["think_"] = _decide(known, THINK_CHALLENGER, "think", faults, settings)
     offpolicy = asdict(clicks)
     written = _record(direct) | {"ctr_faults": list(faults), "offpolicy": offpolicy}
+    written["anchors"] = lost.record()
     metrics: dict[str, float | str] = {
         f"offpolicy/{name}": float(value)
         for name, value in (offpolicy["estimate"] | {"production": clicks.production}).items()
         if value is not None
     }
-    tags = {}
+    metrics |= {f"champion/{name}": value for name, value in lost.metrics().items()}
+    tags = {GO_BACK: lost.go_back_to} if lost.go_back_to else {}
     for prefix, verdict in verdicts.items():
         metrics[f"{prefix}accepted"] = float(verdict.accepted)
         metrics |= {f"{prefix}{one.name}": one.value for one in verdict.checks}
@@ -87,19 +97,27 @@ def _decide(
     champion: str,
     faults: Sequence[str],
     settings: GateSlice,
-    clicks: Comparison | None = None,
+    **more: Any,
 ) -> Verdict:
+    """more: of `gates.decide`, what is known of AIGQ-Direct alone."""
     new, old = (scores_of(scores, arm) for arm in (challenger, champion))
     raised = alarms(_behaviour(new), _behaviour(old), settings.limits.alarms)
     users = new["user_id"].tolist()
     lists = (_list_scores(new), _list_scores(old))
-    return decide(*lists, faults, settings.limits, settings.seed, users, raised, clicks)
+    return decide(*lists, faults, settings.limits, settings.seed, users, raised, **more)
 
 
 def _written_for(scores: pd.DataFrame, arm: str) -> "pd.Series[str]":
     """Users for whom the arm wrote anything."""
     own = scores[scores["arm"] == arm]
     return own.loc[own["length"] > 0, "user_id"]
+
+
+def _variety(evaluation: Stored, arm: str) -> Variety:
+    scores, counts = evaluation.table("scores"), evaluation.table("variety")
+    near = scores_of(scores, arm)["near_duplicates"]
+    distinct = counts.loc[counts["arm"] == arm, "distinct_queries"]
+    return Variety(int(distinct.sum()), float(near.mean()) if len(near) else 0.0)
 
 
 def _record(verdict: Verdict) -> dict[str, Any]:
@@ -124,7 +142,7 @@ def _behaviour(rows: pd.DataFrame) -> Behaviour:
 GATE = Stage(
     name="gate",
     needs=("s3", "mlflow"),
-    reads=(Result("evaluate"), Result("ctr")),
+    reads=(Result("evaluate"), Result("ctr"), Line(), Line(anew=True)),
     settings=lambda settings: GateSlice(
         seed=settings.seed,
         auc_floor=settings.ctr.auc_floor,

@@ -13,6 +13,7 @@ from aigq_tasks.errors import AigqError
 from aigq_tasks.evaluation.truth import chance_met
 from aigq_tasks.pipeline.calendar import before
 from aigq_tasks.pipeline.given import Given, Stored
+from aigq_tasks.pipeline.lines import Start
 from aigq_tasks.pipeline.reads import Logs, Release, Result, Truth
 from aigq_tasks.pipeline.stage import Output, Slice, Stage
 from aigq_tasks.policy.config import GrpoConfig, PolicySample
@@ -44,7 +45,8 @@ class ThinkUpdateSlice(UpdateSlice):
 
 
 def compute(given: Given, settings: UpdateSlice, day: date) -> Output:
-    """θ_D = IL-GRPO(θ_parent, samples(D), r_ctr(·; φ_D))   (Eq 15), of AIGQ-Direct."""
+    """θ_D = IL-GRPO(θ_parent, samples(D), r_ctr(·; φ_D))   (Eq 15), of AIGQ-Direct. The parent is
+    the policy that serves, or, where that lies below an anchor, the one to start from."""
     from aigq_tasks.policy.rollouts import ListLayout
 
     def layout(network: Any, tokenizer: Any) -> "Layout":
@@ -164,7 +166,7 @@ _READS = (
 POLICY = Stage(
     name="policy",
     needs=("s3", "mlflow"),
-    reads=(Result("samples"), Release("direct"), *_READS),
+    reads=(Result("samples"), Start(), *_READS),
     settings=lambda settings: UpdateSlice(
         seed=settings.policy.seed,
         threads=settings.threads,
