@@ -135,7 +135,7 @@ def days_of(size: Size, loss: float, seed: int, anchors: bool = True) -> Iterato
         if judged.accepted:
             champion = challenger
         past.append((users, hits[champion] - hits[0], hits[champion] - hits[week]))
-        del past[: -(LIMITS.anchors.days - 1)]
+        del past[: -(WEEK - 1)]
 
 
 def _worse(challenger: Values, champion: Values) -> bool:

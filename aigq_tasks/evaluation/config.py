@@ -22,11 +22,10 @@ class AlarmLimits(BaseModel):
 
 
 class AnchorLimits(BaseModel):
-    """The test against fixed anchors, over the last days together (`evaluation.anchors`)."""
+    """The test against fixed anchors, over the last seven days together (`evaluation.anchors`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    days: int = Field(7, ge=1, description="days that are pooled, the day itself included")
     error: float = Field(
         0.025, gt=0, lt=0.5, description="of all anchors: chance to find an equal policy below one"
     )

@@ -18,7 +18,7 @@ from aigq_tasks.storage.objects import sha256
 POLICY = "direct"  # the kind of model that a line is of
 SCORES, VERDICT = "evaluate", "gate"  # stages of the day that a release names
 GO_BACK = "go_back_to"  # metric of a verdict on a champion that lost: the policy to start from
-WEEK = timedelta(days=7)
+WEEK = timedelta(days=7)  # the days that are judged together, and how old an anchor is
 WEEK_AGO = "week ago"  # key of the read, after OF_RELEASE, and arm of the evaluation
 
 
@@ -34,12 +34,12 @@ def line(known: Iterable[Entry], head: Entry | None) -> list[Entry]:
     return found
 
 
-def judged(known: Iterable[Entry], head: Entry | None, day: date, days: int) -> list[Entry]:
-    """Of the line those whose day was evaluated within the `days` days before `day`, the oldest
-    first; of a day the last."""
+def judged(known: Iterable[Entry], head: Entry | None, day: date) -> list[Entry]:
+    """Of the line those whose day was evaluated in the week that ends with `day`, that one left
+    out, the oldest first; of a day the last."""
     newest: dict[date, Entry] = {}
     for entry in line(known, head):
-        if SCORES in entry.manifests and day - timedelta(days=days) <= entry.day < day:
+        if SCORES in entry.manifests and day - WEEK < entry.day < day:
             newest.setdefault(entry.day, entry)
     return [newest[of] for of in sorted(newest)]
 
@@ -109,8 +109,7 @@ class Line:
 
     def resolve(self, moment: Moment) -> Resolved | None:
         other = start(moment) if self.anew else None
-        before = moment.settings.gate.anchors.days - 1
-        days = judged(moment.known, other or moment.parent, moment.day, before)
+        days = judged(moment.known, other or moment.parent, moment.day)
         digests = [of for entry in days for of in (entry.manifests[SCORES], entry.models[POLICY])]
         if not digests:
             return None

@@ -49,8 +49,7 @@ def collect(ctx: Context, days: int, grace_hours: float, dry: bool) -> Collected
     known = {key: ctx.manifests.read(key) for key in ctx.store.list("manifests/")}
     by_digest = {manifest.digest: manifest for manifest in known.values()}
     entries = [*ctx.ledger.entries(), *ctx.ledger.shelf()]
-    pooled = ctx.settings.gate.anchors.days
-    kept = needed(by_digest, entries, days, ctx.settings.history_days, pooled)
+    kept = needed(by_digest, entries, days, ctx.settings.history_days)
     unkept = [key for key, manifest in known.items() if manifest.digest not in kept]
     manifests = _older(ctx, unkept, grace_hours)
     young = {known[key].digest for key in set(unkept) - set(manifests)}
@@ -81,11 +80,7 @@ def _remove(ctx: Context, keys: list[str], kind: str) -> None:
 
 
 def needed(
-    manifests: Mapping[str, Manifest],
-    entries: Iterable[Entry],
-    days: int,
-    history_days: int,
-    pooled: int,
+    manifests: Mapping[str, Manifest], entries: Iterable[Entry], days: int, history_days: int
 ) -> set[str]:
     """Digests of the manifests to keep.
 
@@ -98,7 +93,7 @@ def needed(
     kept = [entry for entry in entries if entry.day >= first] + ([served] if served else [])
     oldest_log = min(entry.day for entry in kept) - timedelta(days=history_days)
     wanted = {digest for entry in kept for digest in _named(entry)}
-    wanted |= {digest for entry in kept for digest in _behind(entries, entry, pooled)}
+    wanted |= {digest for entry in kept for digest in _behind(entries, entry)}
     heads: dict[tuple[str, str], Manifest] = {}
     for manifest in manifests.values():
         place = (manifest.stage, manifest.day.isoformat())
@@ -110,10 +105,10 @@ def needed(
     return closure(manifests, wanted)
 
 
-def _behind(entries: list[Entry], head: Entry, pooled: int) -> Iterator[str]:
+def _behind(entries: list[Entry], head: Entry) -> Iterator[str]:
     """What the run that goes on from `head` reads of the line behind it."""
     day = head.day + timedelta(days=1)
-    for entry in judged(entries, head, day, pooled - 1):
+    for entry in judged(entries, head, day):
         yield from (entry.manifests[SCORES], entry.models[POLICY])
     anchor = week_ago(entries, head, day)
     if anchor is not None and POLICY in anchor.models:

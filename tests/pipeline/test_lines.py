@@ -77,22 +77,22 @@ def test_what_served_before_a_rollback_is_on_no_line_behind_it() -> None:
     after = entry(12, 11, day=day(11), of=11)
     known = [*DAILY, back, after]
     assert numbers(line(known, after)) == [12, 4, 3, 2, 1]
-    assert numbers(judged(known, after, day(12), 6)) == [12]
+    assert numbers(judged(known, after, day(12))) == [12]
     # Right after it the days count up to the release that was gone back to.
-    assert numbers(judged(known, back, day(11), 8)) == [3, 4]
+    assert numbers(judged(known, back, day(9))) == [3, 4]
 
 
 def test_what_an_update_that_started_anew_came_by() -> None:
     anew = entry(11, 6)
     assert numbers(line([*DAILY, anew], anew)) == [11, 6, 5, 4, 3, 2, 1]
-    assert numbers(judged([*DAILY, anew], anew, day(12), 6)) == [6, 11]
+    assert numbers(judged([*DAILY, anew], anew, day(12))) == [6, 11]
 
 
 def test_of_a_day_the_last_release_counts_and_the_bootstrap_is_of_no_day() -> None:
     promoted = entry(11, 10, serves=3, verdict="promoted", day=day(10), of=10)
-    found = judged([*DAILY, promoted], promoted, day(11), 3)
-    assert numbers(found) == [8, 9, 11]
-    assert numbers(judged(DAILY, DAILY[3], day(5), 6)) == [2, 3, 4]
+    found = judged([*DAILY, promoted], promoted, day(11))
+    assert numbers(found) == [5, 6, 7, 8, 9, 11]
+    assert numbers(judged(DAILY, DAILY[3], day(5))) == [2, 3, 4]
 
 
 def test_a_recomputed_day_counts_by_its_release_on_the_shelf() -> None:

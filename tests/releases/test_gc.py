@@ -57,7 +57,7 @@ def test_by_hand() -> None:
     pending = manifest("samples", 5, logs[5])
     known = by_digest(*logs, sft, *policies, stale, pending)
     entries = [entry(n, policy) for n, policy in enumerate(policies, start=1)]
-    kept = needed(known, entries, days=2, history_days=1, pooled=7)
+    kept = needed(known, entries, days=2, history_days=1)
     # Releases of days 4 and 5, and of day 3, which served day 4; what they were made of: IL-SFT of
     # day 0 and its log; logs of one day before day 3; the newest results of days 4 and 5.
     expected = [sft, logs[0], *logs[2:], *policies[2:], pending]
@@ -94,15 +94,15 @@ def test_a_kept_release_keeps_all_that_it_was_made_of(
     history: tuple[dict[str, Manifest], list[Entry]], days: int, history_days: int
 ) -> None:
     manifests, entries = history
-    kept = needed(manifests, entries, days, history_days, pooled=3)
+    kept = needed(manifests, entries, days, history_days)
     for own in entries[-days:]:
         for digest in (*own.manifests.values(), *own.models.values()):
             assert set(all_of(manifests, digest)) <= kept
     assert closure(manifests, kept) == kept
-    assert kept <= needed(manifests, entries, days + 1, history_days, pooled=3)
+    assert kept <= needed(manifests, entries, days + 1, history_days)
     # Collected once, nothing is left to collect.
     rest = {digest: manifests[digest] for digest in kept}
-    assert needed(rest, entries, days, history_days, pooled=3) == kept
+    assert needed(rest, entries, days, history_days) == kept
 
 
 def test_what_the_next_gate_pools_and_its_anchor_stay() -> None:
@@ -115,8 +115,8 @@ def test_what_the_next_gate_pools_and_its_anchor_stay() -> None:
         made = entry(day + 1, policies[day], scored[day])
         entries.append(replace(made, parent=parent))
     known = by_digest(*policies, *scored)
-    kept = needed(known, entries, days=1, history_days=1, pooled=5)
-    # The run of day 12 pools days 8 and 11, its anchor is of day 5; that of day 11, which release
-    # 11 served, pools days 7 to 10, its anchor is of day 4.
-    expected = [*policies[4:6], *policies[7:], *scored[7:]]
+    kept = needed(known, entries, days=1, history_days=1)
+    # The run of day 12 pools days 6 to 8 and 11, its anchor is of day 5; that of day 11, which
+    # release 11 served, pools days 5 to 10, its anchor is of day 4.
+    expected = [*policies[4:], *scored[5:]]
     assert kept == {one.digest for one in expected}
