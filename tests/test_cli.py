@@ -175,6 +175,8 @@ def test_who_and_why_come_from_the_option_or_the_scheduler_else_from_the_system(
         "promote.promote",
     ):
         monkeypatch.setattr(f"aigq_tasks.releases.{target}", note)
+    nothing = "aigq_tasks.services.proposals.propose_rollback"
+    monkeypatch.setattr(nothing, lambda ctx, entry: None)
     monkeypatch.setattr("getpass.getuser", lambda: "bob")
     for name in ("AIGQ_WHO", "AIGQ_WHY"):
         monkeypatch.delenv(name, raising=False)

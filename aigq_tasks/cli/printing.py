@@ -15,6 +15,7 @@ from rich.text import Text
 
 from aigq_tasks.pipeline.preflight import preflight
 from aigq_tasks.reports import days, ledger
+from aigq_tasks.reports.trend import TITLE, trend_rows
 
 if TYPE_CHECKING:
     from aigq_tasks.pipeline.context import Context
@@ -38,10 +39,16 @@ def as_table(rows: Rows, one_line: bool = False, **look: Any) -> Table:
 
 
 def print_report(ctx: "Context", out: Path | None = None) -> None:
-    """The table of days and, with `out`, a file with the arms' intervals too."""
+    """The table of days, the champion beside its anchors and, with `out`, a file with the arms'
+    intervals too."""
     preflight(("s3",), ctx)
     rows = days.report_rows(ctx)
-    Console(width=130).print(as_table(rows, title=days.title(ctx), box=None))
+    console = Console(width=130)
+    console.print(as_table(rows, title=days.title(ctx), box=None))
+    trend = trend_rows(ctx)
+    if trend:
+        console.print(Text(f"\n{TITLE}"))
+        console.print(as_table(trend, box=None))
     if out is not None:
         from aigq_tasks.reports.arms import report
 

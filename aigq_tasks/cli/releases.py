@@ -81,8 +81,10 @@ def comparison(day: Day) -> None:
 def decline(day: Day, who: Who, why: Why) -> None:
     """Reject the day's release: what is live stays live, and the ledger tells who and why."""
     from aigq_tasks.releases.approval import decline as reject
+    from aigq_tasks.services.proposals import propose_rollback
 
-    reject(open_context(), day, who, why)
+    ctx = open_context()
+    propose_rollback(ctx, reject(ctx, day, who, why))
 
 
 @app.command(rich_help_panel=PANEL)

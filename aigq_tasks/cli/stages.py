@@ -52,8 +52,10 @@ for _step in DAY:
 def publish(day: Day, who: Who, why: Why = BY_HAND) -> None:
     """Load u2q and x2q into Valkey and append the day's release to the ledger."""
     from aigq_tasks.releases.publish import publish as publish_day
+    from aigq_tasks.services.proposals import propose_rollback
 
-    publish_day(open_context(), day, who, why)
+    ctx = open_context()
+    propose_rollback(ctx, publish_day(ctx, day, who, why))
 
 
 def _add_step(name: str, summary: str) -> None:

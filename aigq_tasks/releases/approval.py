@@ -68,7 +68,8 @@ def _section(variant: str, verdict: dict[str, Any], results: Results) -> str:
     """One variant: the verdict with its reasons, and its metrics beside those of the champion and
     of two arms that a person would try in an hour."""
     outcome = "accepted by the gate" if verdict["accepted"] else "rejected by the gate: stays out"
-    reasons = "\n".join(f"- {reason}" for reason in verdict["reasons"])
+    told = [*verdict["reasons"], *verdict.get("anchors", {}).get("words", [])]
+    reasons = "\n".join(f"- {reason}" for reason in told)
     new, old = ARMS[variant]
     shown = {"challenger": new, "champion": old, INTERLEAVED: INTERLEAVED}
     shown[WITHOUT_AIGQ] = WITHOUT_AIGQ

@@ -1,6 +1,7 @@
 """What people look at, as rows of text: the command line prints them, a page or an API may.
 
     days      the table of released days
+    trend     the champion of each of them beside its anchors
     arms      the arms over all of them, and both as one report
     ledger    the ledger and its shelf, one release
     difference  what differs between two releases

@@ -9,6 +9,7 @@ from aigq_tasks.messages import markdown
 from aigq_tasks.pipeline.context import Context
 from aigq_tasks.pipeline.reading import table
 from aigq_tasks.reports.days import daily, report_rows, title
+from aigq_tasks.reports.trend import TITLE, trend_rows
 
 # What the arms are compared by, over all released days.
 POOLED = (
@@ -69,10 +70,11 @@ def pooled_rows(ctx: Context) -> list[dict[str, str]]:
 
 
 def report(ctx: Context) -> str:
-    """Both tables as Markdown."""
+    """All tables as Markdown."""
     return (
         f"# Report\n\n{title(ctx)}. {NOTES}\n\n"
-        f"{markdown(report_rows(ctx))}\n## All days together, mean [95% interval over users]\n\n"
+        f"{markdown(report_rows(ctx))}\n## {TITLE}\n\n{markdown(trend_rows(ctx))}\n"
+        "## All days together, mean [95% interval over users]\n\n"
         f"{markdown(pooled_rows(ctx))}"
     )
 

@@ -38,7 +38,7 @@ def _quality(ctx: Context, made: Manifest) -> list[VerdictReport]:
         VerdictReport(
             f"{name} of {made.day}: {'accepted' if said['accepted'] else 'rejected'}",
             [_check(check) for check in said["checks"]],
-            said["reasons"],
+            [*said["reasons"], *said.get("anchors", {}).get("words", [])],  # of the champion
         )
         for name, said in variants.items()
         if said

@@ -7,6 +7,7 @@
     airflow_api  Airflow's REST API: runs, backfills, notes
     webhook      the receiver of MLflow's webhook
     alerts       telling people, by webhook or mail
+    proposals    telling them that what serves lies below an anchor, and how to go back
     demo         all of it, from nothing to released days
 
 May import reports, research, releases and what lies below them; never cli.
