@@ -8,6 +8,7 @@
     offpolicy    SNIPS and doubly robust estimates from that
     intervals    bootstrap over users
     gates        the verdict on a challenger
+    anchors      is a policy worse than a fixed one, over several days?
     alarms       what looks like reward hacking
     category     the classifier from texts to leaf categories
     encoder      the sentence encoder

@@ -38,11 +38,11 @@ class VarietyLimits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     min_distinct: int = Field(30, description="different queries in the first ten of all users")
-    min_distinct_share: float = Field(0.7, description="the same as a share of the anchor's")
+    min_distinct_share: float = Field(0.5, description="the same as a share of the anchor's")
     max_near_duplicates: float = Field(
         0.7, description="share of a list's first ten that repeat one above in other words"
     )
-    max_near_duplicate_rise: float = Field(0.1, description="the same, more than the anchor's")
+    max_near_duplicate_rise: float = Field(0.15, description="the same, more than the anchor's")
 
 
 class GateLimits(BaseModel):

@@ -5,6 +5,7 @@ its digests, and hands it over as a `Given`. So a result is a function of what i
 
     stage     Stage, Slice, Output
     reads     what a stage may declare to read
+    lines     the line of releases behind a policy, and what stages read of it
     calendar  days and windows of days, by the settings
     given     Given and Stored: what `compute` is handed
     context   Context: settings and stores, for whoever stands at the edge

@@ -5,13 +5,16 @@ import pytest
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.evaluation.anchors import AgainstAnchor, Bounds
-from aigq_tasks.evaluation.config import AnchorLimits, GateLimits
+from aigq_tasks.evaluation.config import AnchorLimits, GateLimits, VarietyLimits
 from aigq_tasks.evaluation.gates import Check, ListScores, Variety, decide
 from aigq_tasks.evaluation.intervals import PairedDifference
 from aigq_tasks.evaluation.offpolicy import Comparison, Estimate
 
 SEED = 0
-LIMITS = GateLimits(margin=0.01, max_drop=0.03, min_valid_rate=0.95, min_diversity=0.8)
+VARIETY = VarietyLimits(min_distinct_share=0.7, max_near_duplicate_rise=0.1)
+LIMITS = GateLimits(
+    margin=0.01, max_drop=0.03, min_valid_rate=0.95, min_diversity=0.8, variety=VARIETY
+)
 
 
 def scores(hits: int, users: int = 1000, categories: float = 10.0, valid: int = 1000) -> ListScores:
