@@ -69,6 +69,12 @@ class Source(Protocol):
         """
         ...
 
+    def people(self, user_ids: "Sequence[str]") -> list[str]:
+        """Who each user is, as far as the source knows: ids of one person, or of one household,
+        have one name. What they do is not independent, so intervals are drawn over these. A source
+        that knows nothing gives the ids back."""
+        ...
+
     def truth(self, day: date) -> TrueClicks | None:
         """The click probability that a hint for the query would have had with the user on `day`,
         NaN for a user of whom nothing is known then; None where nobody knows such a thing. For

@@ -60,6 +60,10 @@ class MarketSource:
             raise OutsideTheLog(f"{day} is outside the market's days {FIRST_DAY}..{LAST_DAY}")
         return landed(day, self.config, self.seed, serve)
 
+    def people(self, user_ids: Sequence[str]) -> list[str]:
+        """The household: a cold one takes another id every week ("h12w2497")."""
+        return [user.partition("w")[0] for user in user_ids]
+
     def truth(self, day: date) -> TrueClicks:
         """The mean over the user's visits of `day` of what a hint at position 1 would be clicked
         with at the visit's start. The day's baskets are put together when it is first asked."""
