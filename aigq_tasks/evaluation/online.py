@@ -85,7 +85,8 @@ def change(
             "take more days or more households"
         )
     drawn = drawn_sums(sums, seed, RESAMPLES)
-    low, high = limits(_relative(drawn))
+    # A resample without a click under the control says nothing.
+    low, high = limits(_relative(drawn[drawn[:, 2] > 0]))
     own = float(observed[0] / observed[1]) if observed[1] else 0.0
     return Change(own, float(_relative(observed[None])[0]), low, high, len(sums))
 

@@ -1,6 +1,6 @@
 """`aigq ab`: arms against each other over the same visits (paper 5.4, Table 3 and Fig. 3).
 
-Every arm answers the same requests of a replayed market from its own release, day after day, and
+Every arm answers the same requests of a replayed log from its own release, day after day, and
 learns from its own log alone; draws are common to all, so what differs is the arm. Nothing of it
 is released. A result is found again by (arm, seed, day): a test resumes where it stopped.
 """
