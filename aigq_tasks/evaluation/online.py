@@ -14,7 +14,6 @@ import pandas as pd
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.evaluation.intervals import RESAMPLES, drawn_sums, limits
-from aigq_tasks.logs.behaviours import with_late_clicks
 
 Sums = npt.NDArray[np.float64]
 USER_DAY = ["day", "user_id"]
@@ -40,14 +39,13 @@ class Change:
         return f"{self.mean:+.2%} [{self.low:+.2%}, {self.high:+.2%}]"
 
 
-def user_days(shown: pd.DataFrame, late: pd.DataFrame) -> pd.DataFrame:
+def user_days(shown: pd.DataFrame) -> pd.DataFrame:
     """One row per user and day with a request, sorted: day (ISO), user_id, exposed (1.0),
     clicking (1.0 where any hint of the day was clicked, however late), requests, clicks.
 
-    shown: hint_impressions, late: late_clicks, of all days of an arm.
+    shown: hint_impressions of all days of an arm, `with_late_clicks`.
     """
-    hints = with_late_clicks(shown, late)
-    hints = hints.assign(day=hints["time"].dt.strftime("%Y-%m-%d"))
+    hints = shown.assign(day=shown["time"].dt.strftime("%Y-%m-%d"))
     table = hints.groupby(USER_DAY, as_index=False).agg(
         requests=("request_id", "nunique"), clicks=("clicked", "sum")
     )
@@ -133,7 +131,7 @@ def sources(
     """One row per source, by name: source, pvr (its share of exposures), ctr, unique_queries and
     unique_categories (leaf categories): those shown from it and from no other source.
 
-    shown: hint_impressions. classify: queries -> leaf categories, "" for none.
+    shown: as above. classify: queries -> leaf categories, "" for none.
     """
     queries = shown["query"].drop_duplicates().tolist()
     category = dict(zip(queries, classify(queries), strict=True))

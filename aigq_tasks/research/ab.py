@@ -16,6 +16,7 @@ from aigq_tasks.errors import AigqError
 from aigq_tasks.evaluation.charts import lines_over_days
 from aigq_tasks.evaluation.intervals import Interval, bootstrap_mean_ci
 from aigq_tasks.evaluation.online import RATIOS, change, paired, sources, user_days
+from aigq_tasks.logs.behaviours import with_late_clicks
 from aigq_tasks.messages import markdown
 from aigq_tasks.pipeline.calendar import days_between
 from aigq_tasks.pipeline.context import Context

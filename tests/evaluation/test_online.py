@@ -6,7 +6,7 @@ import pytest
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.evaluation.online import Change, change, headroom, paired, sources, user_days
-from aigq_tasks.logs.schema import empty
+from aigq_tasks.logs.behaviours import with_late_clicks
 
 
 def shown(*rows: tuple[str, str, str, str, bool]) -> pd.DataFrame:
@@ -39,8 +39,9 @@ DAYS = pd.DataFrame(
 
 
 def test_a_late_click_counts_for_the_day_of_its_hint() -> None:
-    pd.testing.assert_frame_equal(user_days(HINTS, LATE), DAYS, check_dtype=False)
-    without = user_days(HINTS, empty("late_clicks"))
+    told = user_days(with_late_clicks(HINTS, LATE))
+    pd.testing.assert_frame_equal(told, DAYS, check_dtype=False)
+    without = user_days(HINTS)
     assert without["clicking"].tolist() == [1.0, 0.0, 0.0]
 
 
