@@ -57,8 +57,8 @@ def ab(ctx: Context, names: Sequence[str], first: date, last: date, seed: int) -
 def _outcome(ctx: Context, arm: Arm, days: Sequence[date]) -> Outcome:
     logs = logs_of(ctx, days, TABLES)
     categories = classifier(stored(ctx, model(ctx, live_entry(ctx, days[0]), "categories")))
-    shown = logs["hint_impressions"]
-    return Outcome(arm, user_days(shown, logs["late_clicks"]), sources(shown, categories.classify))
+    shown = with_late_clicks(logs["hint_impressions"], logs["late_clicks"])
+    return Outcome(arm, user_days(shown), sources(shown, categories.classify))
 
 
 def report(outcomes: Sequence[Outcome], people: Mapping[str, str], label: str, seed: int) -> str:
