@@ -6,7 +6,7 @@ is released. A result is found again by (arm, seed, day): a test resumes where i
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import pandas as pd
@@ -15,7 +15,15 @@ from rich.progress import track
 from aigq_tasks.errors import AigqError
 from aigq_tasks.evaluation.charts import lines_over_days
 from aigq_tasks.evaluation.intervals import Interval, bootstrap_mean_ci
-from aigq_tasks.evaluation.online import RATIOS, change, paired, sources, user_days
+from aigq_tasks.evaluation.online import (
+    PLANTED,
+    RATIOS,
+    change,
+    paired,
+    self_test,
+    sources,
+    user_days,
+)
 from aigq_tasks.logs.behaviours import with_late_clicks
 from aigq_tasks.messages import markdown
 from aigq_tasks.pipeline.calendar import days_between
@@ -77,6 +85,12 @@ def report(outcomes: Sequence[Outcome], people: Mapping[str, str], label: str, s
         + markdown([_arm_row(control, None, people, seed)])
         + "\n"
         + markdown([_arm_row(own, control, people, seed) for own in others])
+        + "".join(
+            _self_test(own, control, people, seed)
+            for own in others
+            if replace(own.arm, name="", about="", draws=0)
+            == replace(control.arm, name="", about="", draws=0)
+        )
         + "".join(f"\n## Sources of `{own.arm.name}`\n\n{_source_table(own)}" for own in outcomes)
     )
 
@@ -101,6 +115,17 @@ def _change(
 ) -> object:
     arm, base = paired(own.days, control.days)
     return change(arm, base, ratio, [people[user] for user in arm["user_id"]], seed)
+
+
+def _self_test(own: Outcome, control: Outcome, people: Mapping[str, str], seed: int) -> str:
+    """What two equal arms say of the test itself."""
+    arm, base = paired(own.days, control.days)
+    told = self_test(arm, base, [people[user] for user in arm["user_id"]], seed)
+    return (
+        f"\n## Equal arms: `{own.arm.name}` against `{control.arm.name}`\n\nThe interval of the "
+        f"change of UCTR covers 0 in {told.covering} of {told.redraws} re-draws (arms changed "
+        f"places household by household). With {PLANTED:.0%} planted the test says {told.found}.\n"
+    )
 
 
 def _source_table(own: Outcome) -> str:

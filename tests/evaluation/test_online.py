@@ -5,7 +5,16 @@ import pandas as pd
 import pytest
 
 from aigq_tasks.errors import AigqError
-from aigq_tasks.evaluation.online import Change, change, headroom, paired, sources, user_days
+from aigq_tasks.evaluation.online import (
+    Change,
+    change,
+    headroom,
+    paired,
+    self_test,
+    sources,
+    swapped,
+    user_days,
+)
 from aigq_tasks.logs.behaviours import with_late_clicks
 
 
@@ -97,6 +106,56 @@ def test_headroom_is_the_share_of_the_oracles_gain() -> None:
     assert told.mean == pytest.approx((0.5 - 0.25) / (0.75 - 0.25))
     assert told.ratio == 0.5
     assert (told.low, told.high) == pytest.approx((told.mean, told.mean))
+
+
+def simulated(
+    effect: float, seed: int, households: int = 600
+) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Two arms over 14 days of households whose chances to click differ and which come on
+    about a day in three; draws in common but for a tenth. effect: on the arm, relative."""
+    rng = np.random.default_rng(seed)
+    house = np.repeat(np.arange(households), 14)[rng.random(households * 14) < 1 / 3]
+    chance = rng.beta(2, 6, households)[house]
+    common = rng.random(len(house))
+    own = [np.where(rng.random(len(house)) < 0.1, rng.random(len(house)), common) for _ in range(2)]
+    arm, control = (
+        pd.DataFrame({"exposed": 1.0, "clicking": (draw < chance * (1 + gain)).astype(float)})
+        for draw, gain in zip(own, (effect, 0.0), strict=True)
+    )
+    return arm, control, house.astype(str).tolist()
+
+
+def test_intervals_of_equal_arms_cover_0_and_a_planted_effect_is_found() -> None:
+    arm, control, houses = simulated(effect=0.0, seed=5, households=2400)
+    told = self_test(arm, control, houses, seed=1)
+    assert told.redraws == 100
+    assert told.covering >= 93
+    assert told.found.low > 0
+    assert told.found.mean == pytest.approx(0.05, abs=0.02)
+
+
+def test_new_worlds_cover_0_as_often_as_re_draws_do() -> None:
+    covering = 0
+    for seed in range(100):
+        arm, control, houses = simulated(effect=0.0, seed=seed)
+        told = change(arm, control, "UCTR", houses, seed)
+        covering += told.low <= 0 <= told.high
+    assert 89 <= covering <= 100  # 95 expected; fewer than 89 in one of 200 tries
+
+
+def test_arms_that_differ_do_not_pass_for_equal() -> None:
+    """Changing places takes an effect away in the mean, so the re-draws say nothing of it: the
+    change itself does."""
+    arm, control, houses = simulated(effect=0.2, seed=5)
+    assert change(arm, control, "UCTR", houses, seed=1).low > 0
+
+
+def test_places_are_changed_by_whole_households() -> None:
+    arm, control = table([1, 2, 3, 4], [1] * 4), table([5, 6, 7, 8], [1] * 4)
+    for seed in range(20):
+        first, second = swapped(arm, control, ["a", "a", "b", "b"], np.random.default_rng(seed))
+        assert first["clicks"].tolist() in ([1, 2, 3, 4], [5, 6, 3, 4], [1, 2, 7, 8], [5, 6, 7, 8])
+        assert (first["clicks"] + second["clicks"]).tolist() == [6, 8, 10, 12]
 
 
 def test_what_a_source_alone_shows() -> None:
