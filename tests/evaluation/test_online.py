@@ -128,7 +128,7 @@ def simulated(
 def test_intervals_of_equal_arms_cover_0_and_a_planted_effect_is_found() -> None:
     arm, control, houses = simulated(effect=0.0, seed=5, households=2400)
     told = self_test(arm, control, houses, seed=1, redraws=300)
-    assert told.covering / told.redraws == pytest.approx(0.95, abs=0.02)
+    assert told.covering / told.redraws == pytest.approx(0.95, abs=0.035)
     assert told.found.low > 0
     assert told.found.mean == pytest.approx(0.05, abs=0.02)
 
