@@ -23,7 +23,7 @@ from aigq_tasks.pipeline.calendar import before, profiles_before, renews_think
 from aigq_tasks.pipeline.given import Given, Stored
 from aigq_tasks.pipeline.reads import Logs, Read, Release, Result, Truth, today
 from aigq_tasks.pipeline.stage import Output, Slice, Stage
-from aigq_tasks.recall.config import Exposure
+from aigq_tasks.recall.config import Candidates, Exposure
 from aigq_tasks.samples.holdout import held_out
 from aigq_tasks.serving.histories import (
     BEHAVIOUR_TABLES,
@@ -72,9 +72,9 @@ class Judging(Asking):
 
 
 class EvaluateSlice(Judging):
-    """per_source, exposure: of the pages that the challenger's lists would have made."""
+    """candidates, exposure: of the pages that the challenger's lists would have made."""
 
-    per_source: int
+    candidates: Candidates
     exposure: Exposure
 
 
@@ -184,10 +184,18 @@ def classic_lists(given: Given, settings: Judging, case: Case) -> dict[str, List
     for name, source in classic_sources(given.release("recall")).items():
         found = source.recall(users, case.history, pd.Timestamp(case.day), k)
         lists[name] = {user: [query for query, _ in found[user]] for user in users}
-    ranked = given.logs("today")["hint_rankings"].sort_values(["user_id", "rank"])
+    ranked = first_rankings(given.logs("today"))
     stack = ranked.groupby("user_id")["query"].agg(list)
     lists["production"] = {user: stack.get(user, []) for user in users}
     return lists
+
+
+def first_rankings(log: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """`hint_rankings` of each user's first request of a day, by user and rank."""
+    shown = log["hint_impressions"].sort_values(["time", "request_id"])
+    first = shown.drop_duplicates("user_id")["request_id"]
+    ranked = log["hint_rankings"]
+    return ranked[ranked["request_id"].isin(first)].sort_values(["user_id", "rank"])
 
 
 def reweighted_hints(
@@ -207,7 +215,7 @@ def reweighted_hints(
     shown = shown[shown["user_id"].isin(searched)]
     models = {kind: given.release(kind) for kind in RANKED}
     stack = release_stack(
-        models, given.logs("before"), case.day, settings.per_source, settings.own_brand
+        models, given.logs("before"), case.day, settings.candidates, settings.own_brand
     )
     click = click_model(models["ctr"])
     own = u2q.U2qSource(u2q.build(lists, case.day))
@@ -309,7 +317,7 @@ EVALUATE = Stage(
     ),
     settings=lambda settings: EvaluateSlice(
         **dict(judging(settings)),
-        per_source=settings.recall.per_source,
+        candidates=settings.recall.candidates,
         exposure=settings.exposure,
     ),
     compute=compute,

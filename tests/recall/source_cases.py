@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from aigq_tasks.context.queries import is_allowed, normalize
-from aigq_tasks.recall.stack import HintStack, RecallSource
+from aigq_tasks.recall.asked import RecallSource
+from aigq_tasks.recall.stack import HintStack
 
 AS_OF = pd.Timestamp("2025-03-01")
 CONTENTS = ("milk", "oat milk", "jam", "tea", "green tea", "rye bread", "x" * 41, "heroin")

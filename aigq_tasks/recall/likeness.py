@@ -1,0 +1,102 @@
+"""Which queries mean one need, and a ranking that names none twice.
+
+Two queries are near-duplicates when they share most of their words or when their embeddings are
+close. A page then takes candidates one by one: the best value first, where the value of a candidate
+falls with its likeness to what already stands above it (maximal marginal relevance, Carbonell &
+Goldstein, SIGIR 1998), and without near-duplicates of those.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aigq_tasks.recall.asked import Floats, Ints, chunks
+from aigq_tasks.recall.config import Candidates
+
+_REQUESTS_AT_ONCE = 128  # keeps the block of likenesses at some MB
+
+
+@dataclass(frozen=True)
+class Meanings:
+    """What is compared of queries. vectors: float32 (texts, d), unit or zero rows. words: word
+    numbers (texts, longest), -1 where a text has ended."""
+
+    vectors: NDArray[np.float32]
+    words: Ints
+
+    @classmethod
+    def of(cls, texts: Sequence[str], vectors: NDArray[np.float32]) -> "Meanings":
+        split = [list(dict.fromkeys(text.split())) for text in texts]
+        number = {word: i for i, word in enumerate(sorted({w for own in split for w in own}))}
+        words = np.full((len(split), max([1, *map(len, split)])), -1, np.int64)
+        for i, own in enumerate(split):
+            words[i, : len(own)] = [number[word] for word in own]
+        return cls(vectors, words)
+
+
+def spread(
+    scores: Floats, texts: Ints, meanings: Meanings, config: Candidates, length: int
+) -> tuple[Ints, Floats]:
+    """Re-rank candidates: the order of the best `length`, and the value that each was taken for.
+
+    Step by step the candidate of the highest value is taken, ties by column; its value is
+    score − diversity · (its highest cosine with one taken before, at least 0). Divided by
+    1 + diversity that is MMR with λ = 1 / (1 + diversity). A near-duplicate of one taken before is
+    never taken, so values fall from rank to rank.
+
+    Args:
+        scores: (requests, candidates), −inf where a request has none.
+        texts: (requests, candidates), rows of `meanings`.
+
+    Returns:
+        Columns (requests, length), −1 where nothing is left, and values (requests, length), −inf
+        there.
+    """
+    order = np.full((len(scores), length), -1, np.int64)
+    values = np.full((len(scores), length), -np.inf)
+    for part in chunks(len(scores), _REQUESTS_AT_ONCE):
+        order[part], values[part] = _spread(scores[part], texts[part], meanings, config, length)
+    return order, values
+
+
+def _spread(
+    scores: Floats, texts: Ints, meanings: Meanings, config: Candidates, length: int
+) -> tuple[Ints, Floats]:
+    n, width = scores.shape
+    vectors, words = meanings.vectors[texts], meanings.words[texts]
+    cosine = vectors @ vectors.transpose(0, 2, 1)  # (requests, candidates, candidates)
+    each, left = np.arange(n), np.isfinite(scores)
+    likest = np.zeros((n, width))
+    order, values = np.full((n, length), -1, np.int64), np.full((n, length), -np.inf)
+    for rank in range(min(length, width)):
+        value = np.where(left, scores - config.diversity * likest, -np.inf)
+        pick = value.argmax(axis=1)
+        some = left[each, pick]
+        if not some.any():
+            break
+        order[some, rank] = pick[some]
+        values[some, rank] = value[each, pick][some]
+        to_pick = cosine[each, pick]
+        likest = np.maximum(likest, to_pick)
+        alike = (to_pick >= config.same_cosine) | (
+            overlap(words, words[each, pick]) >= config.same_words
+        )
+        left &= ~alike | ~some[:, None]
+        left[each, pick] = False
+    return order, values
+
+
+def overlap(words: Ints, picked: Ints) -> Floats:
+    """Jaccard index of the words of each candidate with those of the picked one.
+
+    words: (requests, candidates, longest); picked: (requests, longest); -1 is no word. Returns
+    (requests, candidates); 0 where neither has a word.
+    """
+    real, own = words >= 0, picked >= 0
+    met = (words[..., :, None] == picked[:, None, None, :]) & own[:, None, None, :]
+    common = (met.any(axis=3) & real).sum(axis=2)
+    either = real.sum(axis=2) + own.sum(axis=1)[:, None] - common
+    shared: Floats = common / np.maximum(either, 1)
+    return shared
