@@ -20,6 +20,14 @@ def parse_day(text: str) -> date:
         raise AigqError(f"'{text}' is not a day: write YYYY-MM-DD") from None
 
 
+def parse_time(text: str) -> time:
+    """HH:MM:SS or HH:MM."""
+    try:
+        return time.fromisoformat(text)
+    except ValueError:
+        raise AigqError(f"'{text}' is not a time of day: write HH:MM:SS") from None
+
+
 def system_user() -> str:
     """Who runs the command, where nobody says so; AigqError when the system does not know."""
     try:

@@ -47,8 +47,8 @@ class Embedded:
         at = self._index.get_indexer(pd.Index(list(texts), dtype=object))
         found = np.zeros((len(texts), self.centres.shape[1]), np.float32)
         found[at >= 0] = self.rows[at[at >= 0]]
-        new = np.flatnonzero(at < 0)
-        if len(new) and self.embed is not None:
+        new = np.flatnonzero(at < 0).tolist()
+        if new and self.embed is not None:
             # Rounded as what is stored: the last digit depends on what is embedded with a text.
             found[new] = self.embed([texts[i] for i in new]).astype(np.float16)
         return found
@@ -57,7 +57,7 @@ class Embedded:
         """The number of each text's nearest centre, as text; "" for one without a vector."""
         vectors = self.vectors(texts)
         nearest = (vectors @ self.centres.T).argmax(axis=1).tolist()
-        known = vectors.any(axis=1).tolist()
+        known = (np.abs(vectors).sum(axis=1) > 0).tolist()
         return [str(centre) if some else "" for centre, some in zip(nearest, known, strict=True)]
 
     @cached_property

@@ -25,6 +25,7 @@ from aigq_tasks.recall.asked import (
     Memory,
     Proposals,
     RecallSource,
+    Texts,
     latest_contents,
     rank_in_group,
     runs_of,

@@ -35,7 +35,8 @@ def expose(
     product of a page's propensities is the probability of that page.
 
     Args:
-        ranking: request_id, rank, query, source, rank_score.
+        ranking: request_id, rank, query, source, rank_score; with user_id in place of request_id
+            it is that of all requests of a user.
         requests: request_id, user_id, time.
 
     Returns:
@@ -46,12 +47,13 @@ def expose(
     Raises:
         AigqError: a request that has no ranking.
     """
-    ranked = ranking["request_id"].unique()
-    ranked_row = pd.Index(ranked).get_indexer(pd.Index(requests["request_id"]))
+    by = "request_id" if "request_id" in ranking else "user_id"
+    ranked = ranking[by].unique()
+    ranked_row = pd.Index(ranked).get_indexer(pd.Index(requests[by]))
     if (ranked_row < 0).any():
-        missing = requests["request_id"].to_numpy()[ranked_row < 0][0]
-        raise AigqError(f"request {missing} has no ranking; rank every request")
-    rows = _grid(ranking, ranked)[ranked_row]
+        missing = requests[by].to_numpy()[ranked_row < 0][0]
+        raise AigqError(f"{by} {missing} has no ranking; rank every request")
+    rows = _grid(ranking[by], ranking["rank"], ranked)[ranked_row]
     scores = ranking["rank_score"].to_numpy(dtype=np.float64)[rows]
     uniforms = _uniforms(seed, requests["request_id"])
     slots = fill_slots(scores, rows >= 0, uniforms, exposure)
@@ -199,13 +201,13 @@ def plackett_luce(logits: NDArray[np.float64], left: NDArray[np.bool_]) -> NDArr
     return probability
 
 
-def _grid(ranking: pd.DataFrame, requests: NDArray[np.object_]) -> NDArray[np.intp]:
-    """Row numbers of `ranking` by request and rank, (requests, longest ranking); -1 where it
-    ends."""
-    longest = int(ranking["rank"].max()) if len(ranking) else 1
-    grid = np.full((len(requests), longest), -1)
-    request = pd.Index(requests).get_indexer(pd.Index(ranking["request_id"]))
-    grid[request, ranking["rank"].to_numpy() - 1] = np.arange(len(ranking))
+def _grid(
+    owner: "pd.Series[str]", rank: "pd.Series[int]", owners: NDArray[np.object_]
+) -> NDArray[np.intp]:
+    """Row numbers of a ranking by owner and rank, (owners, longest ranking); -1 where it ends."""
+    longest = int(rank.max()) if len(rank) else 1
+    grid = np.full((len(owners), longest), -1)
+    grid[pd.Index(owners).get_indexer(pd.Index(owner)), rank.to_numpy() - 1] = np.arange(len(rank))
     return grid
 
 

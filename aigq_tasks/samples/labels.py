@@ -30,7 +30,8 @@ def think_candidates(
     generated: ir.Table,
 ) -> ir.Table:
     """Eq 4: the hints clicked that day, then the day's searches anywhere, then what production
-    ranked in the requests of the day (a query at its best rank), then what a language model proposed (generated: user_id, place, query)."""
+    ranked in the day's requests (a query at its best rank), then what a language model proposed
+    (generated: user_id, place, query)."""
     order = ibis.window(group_by="user_id", order_by=["time", "event_id"])
     asked = searches.mutate(place=ibis.row_number().over(order))
     return ibis.union(

@@ -210,7 +210,10 @@ def classic_sources(recall: Stored) -> "dict[str, RecallSource]":
 
     counted = {kind.name: CoOccurrence.from_files(recall.files(f"{kind.name}/")) for kind in KINDS}
     kinds = (Popularity, OwnHistory, Ebr)
-    return {kind.name: kind.from_files(recall.files(f"{kind.name}/")) for kind in kinds} | counted
+    sources: dict[str, RecallSource] = {
+        kind.name: kind.from_files(recall.files(f"{kind.name}/")) for kind in kinds
+    }
+    return sources | counted
 
 
 def embeddings(recall: Stored) -> "Embedded":

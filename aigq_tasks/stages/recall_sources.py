@@ -46,19 +46,14 @@ def compute(given: Given, settings: RecallSlice, day: date) -> Output:
     counted = [
         cooccurrence.build(behaviours, as_of, kind, units[kind.unit]) for kind in cooccurrence.KINDS
     ]
-    sources = (
-        popularity.build(behaviours, as_of),
-        own_history.build(behaviours, as_of),
-        two_tower,
-        *counted,
-    )
-    files = {
-        f"{source.name}/{name}": data
-        for source in sources
-        for name, data in source.to_files().items()
-    }
+    made = {
+        "popularity": popularity.build(behaviours, as_of).to_files(),
+        "own_history": own_history.build(behaviours, as_of).to_files(),
+        "ebr": two_tower.to_files(),
+        "embedded": meanings.to_files(),
+    } | {one.name: one.to_files() for one in counted}
     return Output(
-        files=files | {f"embedded/{name}": data for name, data in meanings.to_files().items()},
+        files={f"{part}/{name}": data for part, own in made.items() for name, data in own.items()},
         metrics={"behaviours": float(len(behaviours)), "ebr_loss": round(losses[-1], 6)}
         | {f"ties/{one.name}": float(len(one.ties)) for one in counted},
     )
