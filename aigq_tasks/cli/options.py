@@ -1,7 +1,7 @@
 """Options that several commands share, and what each command starts from."""
 
 import getpass
-from datetime import date, datetime
+from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Annotated
 
 import typer

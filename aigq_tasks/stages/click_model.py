@@ -33,7 +33,7 @@ class CtrSlice(Slice):
 
 
 def compute(given: Given, settings: CtrSlice, day: date) -> Output:
-    """φ_D of Eq 14, and how φ of the release that served D did on D."""
+    """φ_D of Eq 14, and how φ of the release that served D did on D (`next_day.json`, for the gate)."""
     from ctr_model.train import train
 
     rows = _impressions(given.logs("shown"))
@@ -47,14 +47,18 @@ def compute(given: Given, settings: CtrSlice, day: date) -> Output:
         raise AigqError(f"ctr of {day} cannot be trained: {error}") from None
     metrics: dict[str, float | str] = {}
     charts: dict[str, bytes] = {}
+    next_day: dict[str, float] = {}
     if given.released("ctr"):
-        metrics, charts = _progressive(given.release("ctr"), rows[today], day)
+        next_day, charts = _progressive(given.release("ctr"), rows[today], day)
+        metrics |= {f"validation/{name}": value for name, value in next_day.items()}
+        # Of this day's model; a slope below 0 ranks backwards whatever its predecessor did.
+        next_day["calibration_slope"] = round(model.calibration.slope, 6)
     metrics |= {"rows": float(len(training)), "clicks": float(training["clicked"].sum())}
     metrics["trees"] = float(model.training["trees"])
     newest = {name: round(value, 6) for name, value in sorted(model.metrics.items())}
     metrics |= {f"newest/{name}": newest[name] for name in ("auc", "ece") if name in newest}
     return Output(
-        files=model.to_files(), records={"newest.json": newest}, metrics=metrics, charts=charts
+        files=model.to_files(), records={"next_day.json": next_day}, metrics=metrics, charts=charts
     )
 
 
@@ -78,8 +82,9 @@ def _arrays(rows: pd.DataFrame) -> tuple[Any, Any, Any]:
 
 def _progressive(
     served: Stored, today: pd.DataFrame, day: date
-) -> tuple[dict[str, float | str], dict[str, bytes]]:
-    """Metrics and calibration chart of the serving release's click model on the day's rows."""
+) -> tuple[dict[str, float], dict[str, bytes]]:
+    """Metrics and calibration chart of the serving release's click model on the day's rows, which
+    neither its trees nor its calibration have seen."""
     from aigq_tasks.evaluation.charts import calibration_curve
     from ctr_model.validate import evaluate, standard_slices
 
@@ -91,10 +96,9 @@ def _progressive(
         clicked.astype(np.float64),
         title=f"The click model of {served.day} on {day}",
     )
-    metrics: dict[str, float | str] = {
-        f"validation/{name}": round(value, 6) for name, value in sorted(found.items())
+    return {name: round(value, 6) for name, value in sorted(found.items())}, {
+        "calibration.png": chart
     }
-    return metrics, {"calibration.png": chart}
 
 
 CTR = Stage(

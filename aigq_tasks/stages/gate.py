@@ -37,9 +37,9 @@ def compute(given: Given, settings: GateSlice, day: date) -> Output:
 
     evaluation = given.result("evaluate")
     scores, limits = evaluation.table("scores"), settings.limits
-    # The day's own click model, on the newest days, which its trees did not see.
-    newest = given.result("ctr").record("newest.json")
-    faults = sanity(newest, settings.auc_floor, settings.ece_ceiling)
+    # The click model of the day before on this day, of which neither trees nor calibration knew.
+    next_day = given.result("ctr").record("next_day.json")
+    faults = sanity(next_day, settings.auc_floor, settings.ece_ceiling)
     hints = slots_of(evaluation.table("hints"))
     clicks = compare(hints, limits.min_effective, settings.seed, limits.resamples)
     direct = _decide(scores, "challenger", "champion", faults, settings, clicks)

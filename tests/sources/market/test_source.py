@@ -35,9 +35,12 @@ def serve(requests: pd.DataFrame, so_far: Any = None) -> Served:
     )
     number = np.repeat(np.arange(len(requests), dtype=np.float32), 5)
     features = shown[["request_id", "position"]].assign(number=number)
-    users = pd.DataFrame({"user_id": sorted(requests["user_id"].unique())})
     places = hints.rename(columns={"position": "rank"})
-    rankings = users.merge(places, "cross").assign(source="popularity", rank_score=0.5)
+    rankings = (
+        requests[["request_id", "user_id"]]
+        .merge(places, "cross")
+        .assign(source="popularity", rank_score=0.5)
+    )
     return Served(shown, rankings, features)
 
 
