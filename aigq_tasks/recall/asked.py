@@ -28,6 +28,7 @@ class Memory:
 
     users: pd.Index  # distinct, sorted; `user` counts in it
     texts: pd.Index  # distinct contents; `text` counts in it
+    known: int  # so many texts come first in order, the others after them in order
     user: Ints
     time: Ints  # µs since 1970
     kind: Ints  # index into KINDS
@@ -41,6 +42,7 @@ class Memory:
         return cls._sorted(
             pd.Index(users, dtype=object),
             pd.Index(texts, dtype=object),
+            len(texts),
             user.astype(np.int64),
             microseconds(behaviours["time"]),
             pd.Index(KINDS).get_indexer(pd.Index(behaviours["kind"])).astype(np.int64),
@@ -49,15 +51,22 @@ class Memory:
 
     @classmethod
     def _sorted(
-        cls, users: pd.Index, texts: pd.Index, user: Ints, time: Ints, kind: Ints, text: Ints
+        cls,
+        users: pd.Index,
+        texts: pd.Index,
+        known: int,
+        user: Ints,
+        time: Ints,
+        kind: Ints,
+        text: Ints,
     ) -> Self:
         order = np.lexsort((text, kind, time, user))
-        return cls(users, texts, user[order], time[order], kind[order], text[order])
+        return cls(users, texts, known, user[order], time[order], kind[order], text[order])
 
     def with_rows(self, more: pd.DataFrame, user_ids: Sequence[str]) -> Self:
         """What is known of these users, with further behaviours of theirs; others are left out.
 
-        Texts that are known keep their numbers, new ones follow in order of text.
+        Of a memory by `of`. Texts that are known keep their numbers, new ones follow.
         """
         users = pd.Index(sorted(set(user_ids)), dtype=object)
         more = more[more["user_id"].isin(users)]
@@ -70,6 +79,7 @@ class Memory:
         return self._sorted(
             users,
             texts,
+            self.known,
             np.concatenate([at, users.get_indexer(pd.Index(more["user_id"]))]).astype(np.int64),
             np.concatenate([self.time[own.rows], microseconds(more["time"])]),
             np.concatenate(
@@ -81,9 +91,10 @@ class Memory:
     @cached_property
     def place(self) -> Ints:
         """Of each text, its place in the order of texts."""
-        place = np.empty(len(self.texts), np.int64)
-        place[np.argsort(self.texts.to_numpy())] = np.arange(len(self.texts))
-        return place
+        texts, known = self.texts.to_numpy(), np.arange(self.known)
+        between = np.searchsorted(texts[: self.known], texts[self.known :])
+        moved = known + np.searchsorted(between, known, side="right")
+        return np.concatenate([moved, between + np.arange(len(between))]).astype(np.int64)
 
     @cached_property
     def _starts(self) -> Ints:
@@ -219,7 +230,17 @@ class Proposals:
     def best(
         cls, texts: Texts, asked: Ints, text: Ints, score: Floats, place: Ints, k: int
     ) -> Self:
-        """The k best of each request; ties go by the place of the text in the order of texts."""
+        """The k best of each request; ties go by the place of the text in the order of texts.
+
+        asked: rises."""
+        # All that ties with the k-th best stays in until the exact sort, as in `top_k`.
+        column = rank_in_group(asked)
+        if k and column.max(initial=0) >= k:
+            requests, number = np.unique(asked, return_inverse=True)
+            grid = np.full((len(requests), int(column.max()) + 1), -np.inf)
+            grid[number, column] = score
+            kept = score >= np.partition(grid, -k, axis=1)[number, -k]
+            asked, text, score = asked[kept], text[kept], score[kept]
         order = np.lexsort((place[text], -score, asked))
         order = order[rank_in_group(asked[order]) < k]
         return cls(texts, asked[order], text[order], score[order])

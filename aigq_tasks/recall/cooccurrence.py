@@ -63,7 +63,7 @@ class Kind:
 KINDS = (
     Kind("cosearch", "text", behaviours=("search",)),
     Kind("coclick", "text"),
-    Kind("category", "category"),
+    Kind("category", "category", recent=3, half_life_days=0.0),
     Kind("last", "text", ordered=True, recent=3, half_life_days=0.0),
     Kind("cluster", "cluster", recent=3, half_life_days=0.0),
 )
@@ -104,37 +104,39 @@ class CoOccurrence(RecallSource):
     def pair_scores(self, asked: Asked, request: Ints, query: Ints, texts: Texts) -> Floats:
         """score(u, q) of single pairs, float64 (n,); 0 where nothing leads to the query. query:
         index into texts."""
-        scores = self.scores(asked).tocoo()
-        width = max(1, len(self._queries))
-        key = scores.row.astype(np.int64) * width + scores.col
-        order = np.argsort(key)
-        key, value = key[order], scores.data[order]
-        column = pd.Index(self._queries).get_indexer(pd.Index(texts, dtype=object))[query]
-        found = np.zeros(len(request))
+        owner, unit, weight = self._recent(asked)
+        start = np.searchsorted(owner, np.arange(len(asked) + 1))
+        runs = runs_of(start[request], start[request + 1])
+        column = self._query_index.get_indexer(pd.Index(texts, dtype=object))[query][runs.owner]
+        links, width = self._links, max(1, len(self._queries))
+        key = np.repeat(np.arange(links.shape[0]), np.diff(links.indptr)) * width + links.indices
+        wanted = unit[runs.rows] * width + column
+        at = np.minimum(np.searchsorted(key, wanted), max(0, len(key) - 1))
+        found = np.zeros(len(wanted))
         if len(key):
-            wanted = request * width + column
-            at = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
-            hit = (key[at] == wanted) & (column >= 0)
-            found[hit] = value[at[hit]]
-        return found
+            found = np.where((key[at] == wanted) & (column >= 0), links.data[at], 0.0)
+        return np.bincount(runs.owner, found * weight[runs.rows], len(request)).astype(np.float64)
 
     def _weights(self, asked: Asked) -> sparse.csr_array:
         """Σ w(u, c) by unit, float64 (requests, units)."""
+        owner, unit, weight = self._recent(asked)
+        shape = (len(asked), self._links.shape[0])
+        return sparse.csr_array((weight, (owner, unit)), shape=shape)
+
+    def _recent(self, asked: Asked) -> tuple[Ints, Ints, Floats]:
+        """Request, unit (row of `_links`) and weight of the latest contents that lead somewhere, in
+        order of request."""
         counted = _of_kinds(asked.memory, self.kind)
         owner, text, time = latest_contents(asked, self.kind.recent, DAYS, counted)
-        unit = self._unit_codes(asked.memory.texts)[text]
+        used, number = np.unique(text, return_inverse=True)
+        named = pd.Index(self.units_of(asked.memory.texts[used].tolist()), dtype=object)
+        unit = self._unit_index.get_indexer(named)[number].astype(np.int64)
         known = unit >= 0
         weight = np.ones(int(known.sum()))
         if self.kind.half_life_days:
             age = (asked.moment[owner] - time)[known] / DAY_US
             weight = np.exp2(-age / self.kind.half_life_days)
-        shape = (len(asked), self._links.shape[0])
-        return sparse.csr_array((weight, (owner[known], unit[known])), shape=shape)
-
-    def _unit_codes(self, texts: pd.Index) -> Ints:
-        """The row of `_links` of each text's unit; -1 for one that leads nowhere."""
-        named = pd.Index(self.units_of(texts.tolist()), dtype=object)
-        return pd.Index(self._units, dtype=object).get_indexer(named).astype(np.int64)
+        return owner[known], unit[known], weight
 
     def units_of(self, texts: Sequence[str]) -> list[str]:
         """The unit of each text, "" where none is known."""
@@ -147,20 +149,26 @@ class CoOccurrence(RecallSource):
         return [found.get(text, "") for text in texts]
 
     @cached_property
-    def _units(self) -> list[str]:
-        return sorted(set(self.ties["content"]))
+    def _unit_index(self) -> pd.Index:
+        return pd.Index(sorted(self.ties["content"].unique().tolist()), dtype=object)
 
     @cached_property
-    def _queries(self) -> NDArray[np.object_]:
-        return np.array(sorted(set(self.ties["query"])), dtype=object)
+    def _query_index(self) -> pd.Index:
+        return pd.Index(sorted(self.ties["query"].unique().tolist()), dtype=object)
+
+    @cached_property
+    def _queries(self) -> Texts:
+        return self._query_index.to_numpy()
 
     @cached_property
     def _links(self) -> sparse.csr_array:
         """s(c, q), float64 (units, queries)."""
-        row = pd.Index(self._units, dtype=object).get_indexer(pd.Index(self.ties["content"]))
-        column = pd.Index(self._queries).get_indexer(pd.Index(self.ties["query"]))
-        shape = (len(self._units), len(self._queries))
-        return sparse.csr_array((self.ties["score"].to_numpy(), (row, column)), shape=shape)
+        row = self._unit_index.get_indexer(pd.Index(self.ties["content"], dtype=object))
+        column = self._query_index.get_indexer(pd.Index(self.ties["query"], dtype=object))
+        shape = (len(self._unit_index), len(self._queries))
+        links = sparse.csr_array((self.ties["score"].to_numpy(), (row, column)), shape=shape)
+        links.sort_indices()
+        return links
 
     def to_files(self) -> dict[str, bytes]:
         """{file name: bytes}; equal objects give equal bytes."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aigq_tasks.recall.asked import Floats, Ints, chunks
+from aigq_tasks.recall.asked import Floats, Ints, chunks, rank_in_group
 from aigq_tasks.recall.config import Candidates
 
 _REQUESTS_AT_ONCE = 128  # keeps the block of likenesses at some MB
@@ -65,7 +65,7 @@ def _spread(
     scores: Floats, texts: Ints, meanings: Meanings, config: Candidates, length: int
 ) -> tuple[Ints, Floats]:
     n, width = scores.shape
-    vectors, words = meanings.vectors[texts], meanings.words[texts]
+    vectors, words = meanings.vectors[texts], Words.of(meanings.words[texts])
     cosine = vectors @ vectors.transpose(0, 2, 1)  # (requests, candidates, candidates)
     each, left = np.arange(n), np.isfinite(scores)
     likest = np.zeros((n, width))
@@ -80,23 +80,41 @@ def _spread(
         values[some, rank] = value[each, pick][some]
         to_pick = cosine[each, pick]
         likest = np.maximum(likest, to_pick)
-        alike = (to_pick >= config.same_cosine) | (
-            overlap(words, words[each, pick]) >= config.same_words
-        )
+        alike = (to_pick >= config.same_cosine) | (words.overlap(pick) >= config.same_words)
         left &= ~alike | ~some[:, None]
         left[each, pick] = False
     return order, values
 
 
-def overlap(words: Ints, picked: Ints) -> Floats:
-    """Jaccard index of the words of each candidate with those of the picked one.
+@dataclass(frozen=True)
+class Words:
+    """Which words each candidate of a request has, as bits. bits: uint64 (requests, candidates,
+    lanes), a word's bit is its number among the words of the request. count: (requests,
+    candidates)."""
 
-    words: (requests, candidates, longest); picked: (requests, longest); -1 is no word. Returns
-    (requests, candidates); 0 where neither has a word.
-    """
-    real, own = words >= 0, picked >= 0
-    met = (words[..., :, None] == picked[:, None, None, :]) & own[:, None, None, :]
-    common = (met.any(axis=3) & real).sum(axis=2)
-    either = real.sum(axis=2) + own.sum(axis=1)[:, None] - common
-    shared: Floats = common / np.maximum(either, 1)
-    return shared
+    bits: NDArray[np.uint64]
+    count: Ints
+
+    @classmethod
+    def of(cls, words: Ints) -> "Words":
+        """words: word numbers (requests, candidates, longest), -1 is none."""
+        request, candidate, place = np.nonzero(words >= 0)
+        width = int(words.max(initial=0)) + 1
+        values, group = np.unique(
+            request * width + words[request, candidate, place], return_inverse=True
+        )
+        own = rank_in_group(values // width)[group]
+        bits = np.zeros((*words.shape[:2], int(own.max(initial=0)) // 64 + 1), np.uint64)
+        bit = np.uint64(1) << (own % 64).astype(np.uint64)
+        np.bitwise_or.at(bits, (request, candidate, own // 64), bit)
+        return cls(bits, (words >= 0).sum(axis=2))
+
+    def overlap(self, pick: Ints) -> Floats:
+        """Jaccard index of the words of each candidate with those of the picked one of its request,
+        (requests, candidates); 0 where neither has a word. pick: columns (requests,)."""
+        each = np.arange(len(pick))
+        met = np.bitwise_count(self.bits & self.bits[each, pick][:, None])
+        common = met.sum(axis=2, dtype=np.int64)
+        either = self.count + self.count[each, pick][:, None] - common
+        shared: Floats = common / np.maximum(either, 1)
+        return shared

@@ -18,10 +18,8 @@ from aigq_tasks.recall.asked import (
     ITEM_CLICK,
     Asked,
     Ints,
-    Memory,
     Proposals,
     RecallSource,
-    Runs,
     Texts,
 )
 from aigq_tasks.storage.canonical import to_json
@@ -51,9 +49,10 @@ class OwnHistory(RecallSource):
         the user never typed is shown as its item text if some shopper searched exactly that, else
         not at all. Ties go by query text. What was done on the day itself counts too.
         """
-        needs = self._needs(asked.memory)
         past = asked.past()
-        need, text = needs.of_text[asked.memory.text[past.rows]], asked.memory.text[past.rows]
+        used, text = np.unique(asked.memory.text[past.rows], return_inverse=True)
+        needs = self._needs(asked.memory.texts[used])
+        need = needs.of_text[text]
         key = past.owner * len(needs.texts) + need
         order = np.argsort(key, kind="stable")  # in order of time within a need
         pair, first, count = np.unique(key[order], return_index=True, return_counts=True)
@@ -72,29 +71,27 @@ class OwnHistory(RecallSource):
         )
         query = needs.shown[of_need]
         typed = asked.memory.kind[past.rows] != ITEM_CLICK
-        phrase_of, phrase = _phrasing(asked, past, key, text, typed)
+        time = asked.memory.time[past.rows[typed]]
+        phrase_of, phrase = _phrasing(key[typed], text[typed], time, needs.place)
         query[np.searchsorted(pair, phrase_of)] = phrase
         shown = query >= 0
         score = (rate * needs.share[of_need])[shown]
         return Proposals.best(needs.texts, owner[shown], query[shown], score, needs.place, k)
 
-    def _needs(self, memory: Memory) -> "_Needs":
-        """The needs of all contents of a memory: contents first, then what else needs are called,
-        numbered on."""
-        contents = memory.texts.tolist()
+    def _needs(self, texts: pd.Index) -> "_Needs":
+        """The needs of contents: contents first, then what else needs are called, numbered on."""
+        contents = texts.tolist()
         called = [self.need_of.get(text, text) for text in contents]
         more = sorted(set(called) - set(contents))
-        texts = memory.texts.append(pd.Index(more, dtype=object)) if more else memory.texts
-        names = texts.tolist()
+        names = contents + more
+        number = {name: i for i, name in enumerate(names)}
         shown = [i if name in self.need_of else -1 for i, name in enumerate(names)]
         share = [self.repeat_share.get(name, _UNSEEN_SHARE) for name in names]
-        place = memory.place
-        if more:
-            place = np.empty(len(names), np.int64)
-            place[np.argsort(texts.to_numpy())] = np.arange(len(names))
+        place = np.empty(len(names), np.int64)
+        place[np.argsort(np.array(names, dtype=object))] = np.arange(len(names))
         return _Needs(
-            texts.to_numpy(),
-            texts.get_indexer(pd.Index(called, dtype=object)).astype(np.int64),
+            np.array(names, dtype=object),
+            np.array([number[name] for name in called], np.int64),
             np.array(shown, np.int64),
             np.array(share, np.float64),
             place,
@@ -191,19 +188,15 @@ def _visits(events: pd.DataFrame) -> pd.DataFrame:
     return grouped.agg(visits="size", first="min", last="max").reset_index()
 
 
-def _phrasing(
-    asked: Asked, past: Runs, key: Ints, text: Ints, typed: NDArray[np.bool_]
-) -> tuple[Ints, Ints]:
-    """How each user puts each need in a query: (key of the pair, text), pairs with a typed query.
-
-    key, text, typed: of every row of `past`.
-    """
-    width = len(asked.memory.texts) + 1
-    used = key[typed] * width + text[typed]
+def _phrasing(key: Ints, text: Ints, time: Ints, place: Ints) -> tuple[Ints, Ints]:
+    """How each user puts each need in a query: (key of the pair, text), of typed queries in order
+    of user and time. key: of the user and need, text, time: (rows,)."""
+    width = len(place) + 1
+    used = key * width + text
     of_used, last, times = np.unique(used[::-1], return_index=True, return_counts=True)
-    latest = asked.memory.time[past.rows[typed]][::-1][last]  # rows of a user are in time order
+    latest = time[::-1][last]
     pair, phrase = np.divmod(of_used, width)
-    order = np.lexsort((asked.memory.place[phrase], -latest, -times, pair))
+    order = np.lexsort((place[phrase], -latest, -times, pair))
     first = order[np.diff(pair[order], prepend=-1) > 0]
     return pair[first], phrase[first]
 

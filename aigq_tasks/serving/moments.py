@@ -63,9 +63,11 @@ def tie_columns(
     """How strongly the latest behaviours lead to each query, float64 (n, TIES); 0 by a source that
     is not there."""
     states, state = asked.states()
-    columns = np.zeros((len(request), len(TIES)))
+    width = max(1, len(texts))
+    key, pair = np.unique(state[request] * width + query, return_inverse=True)
+    columns = np.zeros((len(key), len(TIES)))
     for source in sources:
         if isinstance(source, CoOccurrence) and source.name in TIES:
-            scores = source.pair_scores(states, state[request], query, texts)
+            scores = source.pair_scores(states, key // width, key % width, texts)
             columns[:, TIES.index(source.name)] = scores
-    return columns
+    return columns[pair]

@@ -33,7 +33,7 @@ class CtrSlice(Slice):
 
 
 def compute(given: Given, settings: CtrSlice, day: date) -> Output:
-    """φ_D of Eq 14, and how φ of the release that served D did on D (`next_day.json`, for the gate)."""
+    """φ_D of Eq 14, and how φ of the release that served D did on D, for the gate."""
     from ctr_model.train import train
 
     rows = _impressions(given.logs("shown"))

@@ -1,6 +1,5 @@
 """Stage `recall`: the classic recall sources, rebuilt on the logs up to and including the day."""
 
-from dataclasses import replace
 from datetime import date, timedelta
 
 import pandas as pd
@@ -36,12 +35,11 @@ def compute(given: Given, settings: RecallSlice, day: date) -> Output:
         parent = ebr.Ebr.from_files(given.release("recall").files("ebr/"))
         meanings = embeddings(given.release("recall"))
     two_tower, losses = ebr.train(behaviours, as_of, settings.ebr, settings.seed, parent)
-    embed = encoder()
-    meanings = embedded(behaviours, as_of, embed, settings.clusters, settings.seed, meanings)
+    meanings = embedded(behaviours, as_of, encoder(), settings.clusters, settings.seed, meanings)
     units: dict[str, cooccurrence.UnitOf | None] = {
         "text": None,
         "category": classifier(given.release("categories")).classify,
-        "cluster": replace(meanings, embed=embed).cluster_of,
+        "cluster": meanings.cluster_of,
     }
     counted = [
         cooccurrence.build(behaviours, as_of, kind, units[kind.unit]) for kind in cooccurrence.KINDS

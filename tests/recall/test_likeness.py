@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aigq_tasks.recall.config import Candidates
-from aigq_tasks.recall.likeness import Meanings, overlap, spread
+from aigq_tasks.recall.likeness import Meanings, Words, spread
 
 TEXTS = ["milk", "oat milk", "milk oat", "tea", "green tea leaves", "jam"]
 ANGLES = np.deg2rad([0, 60, 60, 90, 100, 180])
@@ -48,10 +48,11 @@ def test_near_duplicates_are_never_taken() -> None:
 
 
 def test_overlap_is_the_share_of_common_words() -> None:
-    found = overlap(MEANINGS.words[EVERY], MEANINGS.words[[1]])
+    found = Words.of(MEANINGS.words[EVERY]).overlap(np.array([1]))
     assert found[0].tolist() == pytest.approx([1 / 2, 1, 1, 0, 0, 0])
-    nothing = np.full((1, 1, 2), -1)
-    assert overlap(nothing, nothing[0]).tolist() == [[0.0]]
+    assert Words.of(np.full((1, 1, 2), -1)).overlap(np.array([0])).tolist() == [[0.0]]
+    many = np.arange(200).reshape(1, 100, 2)  # more words than a number has bits
+    assert Words.of(many).overlap(np.array([99]))[0].tolist() == [0.0] * 99 + [1.0]
 
 
 def test_rows_without_candidates_and_lengths() -> None:
