@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -53,6 +54,7 @@ class Size(NamedTuple):
 
 
 FULL, SMALLEST = Size(None, 90, 5, 600), Size(40, 12, 4, 20)
+FEATURE_TABLE, ROUNDS = "impression_features", 6
 
 
 class Held:
@@ -77,7 +79,7 @@ class Day(NamedTuple):
     log: Mapping[str, pd.DataFrame]
     day: date
 
-    def stack(self) -> ReleaseStack:
+    def ranker(self) -> ReleaseStack:
         return release_stack(self.models, self.log, self.day, Candidates(), ("store brand",))
 
 
@@ -127,15 +129,12 @@ def served_day(size: Size) -> Day:
     models["recall"] = Held(recall_files(history, as_of, categories, size.clusters))
     for day in days_between(launch, DAY - timedelta(days=1)):
         own = Day(source, models, concat_days([{n: d[n] for n in LOGGED} for d in days]), day)
-        days.append(landed(source, day, answering(own.stack(), "first", Exposure(), SEED)))
+        days.append(landed(source, day, answering(own.ranker(), "first", Exposure(), SEED)))
     hints = concat_days(
         [{n: day[n] for n in (*LOGGED, FEATURE_TABLE)} for day in days[-size.hints :]]
     )
     models["ctr"] = Held(click_files(hints))
     return Day(source, models, concat_days([{n: d[n] for n in LOGGED} for d in days]), DAY)
-
-
-FEATURE_TABLE = "impression_features"
 
 
 def click_files(hints: Mapping[str, pd.DataFrame]) -> dict[str, bytes]:
@@ -165,9 +164,6 @@ def by_user(stack: ReleaseStack, requests: pd.DataFrame) -> int:
     return len(ranking)
 
 
-ROUNDS = 6
-
-
 def cpu(work: Callable[[], Any]) -> tuple[float, Any]:
     began = time.process_time()
     done = work()
@@ -180,7 +176,7 @@ def main(
 ) -> None:
     day = served_day(SMALLEST if smallest else FULL)
     asked: list[pd.DataFrame] = []
-    answer = answering(day.stack(), "first", Exposure(), SEED)
+    answer = answering(day.ranker(), "first", Exposure(), SEED)
 
     def keep(requests: pd.DataFrame, so_far: Mapping[str, pd.DataFrame]) -> Any:
         asked.append(requests)
@@ -193,11 +189,13 @@ def main(
     for pair in range(pairs):
         cost: dict[bool, tuple[float, float]] = {}
         for each in (True, False) if pair % 2 else (False, True):
-            start, stack = cpu(day.stack)
-            if each:
-                spent, _ = cpu(lambda: by_request(stack, requests, log))
-            else:
-                spent, _ = cpu(lambda: by_user(stack, requests))
+            start, stack = cpu(day.ranker)
+            work = (
+                partial(by_request, stack, requests, log)
+                if each
+                else partial(by_user, stack, requests)
+            )
+            spent, _ = cpu(work)
             cost[each] = (start, spent)
         alone.append(cost[True][1] / cost[False][1])
         whole.append(sum(cost[True]) / sum(cost[False]))

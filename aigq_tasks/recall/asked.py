@@ -20,6 +20,8 @@ Texts = NDArray[np.object_]
 KINDS = ("hint_click", "item_click", "search")  # of behaviours, by code
 ITEM_CLICK, SEARCH = 1, 2
 DAY_US = 86_400_000_000  # microseconds
+DAYS = 90  # of a user's past that count when the latest contents are asked for
+MOST = 20  # of those that anybody asks for
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,11 @@ class Asked:
     def __len__(self) -> int:
         return len(self.moment)
 
+    def take(self, rows: Ints) -> "Asked":
+        """Some of the requests."""
+        parts = (self.user_ids[rows], self.moment[rows], self.start[rows], self.stop[rows])
+        return Asked(self.memory, *parts)
+
     @property
     def day(self) -> Ints:
         """Days since 1970."""
@@ -182,6 +189,12 @@ class Asked:
         starts = np.searchsorted(owner, np.arange(len(self)))
         return Runs(starts.astype(np.int64), owner, runs.rows[kept])
 
+    @cached_property
+    def latest(self) -> "Latest":
+        """The distinct contents that each user met last, the latest MOST of the last DAYS."""
+        return latest_contents(self, MOST, DAYS)
+
+    @cached_property
     def states(self) -> "tuple[Asked, Ints]":
         """What candidates depend on, each once: a user on a day who has done so much. Returns the
         states and the number of each request's own.
@@ -286,14 +299,27 @@ class RecallSource:
         return self.propose(asked, k).lists(asked)
 
 
+@dataclass(frozen=True)
+class Latest:
+    """Contents of requests, in order of request, the latest first. time: µs."""
+
+    asked: Ints
+    text: Ints
+    time: Ints
+
+    def first(self, count: int) -> "Latest":
+        """At most `count` of each request."""
+        kept = rank_in_group(self.asked) < count
+        return Latest(self.asked[kept], self.text[kept], self.time[kept])
+
+
 def latest_contents(
     asked: Asked,
     count: int,
     days: int | None = None,
     among: NDArray[np.bool_] | None = None,
-) -> tuple[Ints, Ints, Ints]:
-    """The distinct contents each user met last, at most `count`: (request, text, time in µs), in
-    order of request, latest first.
+) -> "Latest":
+    """The distinct contents each user met last, at most `count`.
 
     Of contents of one moment the last one in the order of the memory is the later. days: how far
     back; among: the rows of the memory that count.
@@ -309,7 +335,7 @@ def latest_contents(
     order = np.argsort(owner, kind="stable")
     order = order[rank_in_group(owner[order]) < count]
     rows = rows[order]
-    return owner[order], asked.memory.text[rows], asked.memory.time[rows]
+    return Latest(owner[order], asked.memory.text[rows], asked.memory.time[rows])
 
 
 def rank_in_group(sorted_keys: Ints) -> Ints:

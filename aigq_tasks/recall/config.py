@@ -23,8 +23,10 @@ class Exposure(_Config):
 class Candidates(_Config):
     """What the stack asks of its sources, and what it leaves of it."""
 
-    per_source: int = Field(12, ge=1, description="candidates a recall source may propose")
-    quotas: dict[str, int] = Field({}, description="of single sources, by name, where another")
+    per_source: int = Field(6, ge=1, description="candidates a recall source may propose")
+    quotas: dict[str, int] = Field(
+        {"own_history": 12, "u2q": 12}, description="of single sources, by name, where another"
+    )
     diversity: float = Field(
         0.02,
         ge=0,

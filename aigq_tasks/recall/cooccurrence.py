@@ -18,7 +18,9 @@ from scipy import sparse
 
 from aigq_tasks.recall.asked import (
     DAY_US,
+    DAYS,
     ITEM_CLICK,
+    MOST,
     Asked,
     Floats,
     Ints,
@@ -56,7 +58,7 @@ class Kind:
     unit: Unit
     behaviours: tuple[str, ...] = BEHAVIOURS
     ordered: bool = False
-    recent: int = 20
+    recent: int = MOST
     half_life_days: float = 14.0
 
 
@@ -67,7 +69,6 @@ KINDS = (
     Kind("last", "text", ordered=True, recent=3, half_life_days=0.0),
     Kind("cluster", "cluster", recent=3, half_life_days=0.0),
 )
-DAYS = 90  # of log that are counted, and of a user's past that is read
 SHRINKAGE = 10.0
 NEIGHBOURS = 50  # queries kept for each unit
 PER_UNIT = 20  # queries that stand for a unit of several, the most frequent
@@ -126,8 +127,12 @@ class CoOccurrence(RecallSource):
     def _recent(self, asked: Asked) -> tuple[Ints, Ints, Floats]:
         """Request, unit (row of `_links`) and weight of the latest contents that lead somewhere, in
         order of request."""
-        counted = _of_kinds(asked.memory, self.kind)
-        owner, text, time = latest_contents(asked, self.kind.recent, DAYS, counted)
+        if self.kind.behaviours == BEHAVIOURS:
+            latest = asked.latest.first(self.kind.recent)
+        else:
+            counted = _of_kinds(asked.memory, self.kind)
+            latest = latest_contents(asked, self.kind.recent, DAYS, counted)
+        owner, text, time = latest.asked, latest.text, latest.time
         used, number = np.unique(text, return_inverse=True)
         named = pd.Index(self.units_of(asked.memory.texts[used].tolist()), dtype=object)
         unit = self._unit_index.get_indexer(named)[number].astype(np.int64)
@@ -150,11 +155,15 @@ class CoOccurrence(RecallSource):
 
     @cached_property
     def _unit_index(self) -> pd.Index:
-        return pd.Index(sorted(self.ties["content"].unique().tolist()), dtype=object)
+        texts: list[str] = sorted(self.ties["content"].unique().tolist())
+        index: pd.Index = pd.Index(texts, dtype=object)
+        return index
 
     @cached_property
     def _query_index(self) -> pd.Index:
-        return pd.Index(sorted(self.ties["query"].unique().tolist()), dtype=object)
+        texts: list[str] = sorted(self.ties["query"].unique().tolist())
+        index: pd.Index = pd.Index(texts, dtype=object)
+        return index
 
     @cached_property
     def _queries(self) -> Texts:

@@ -8,6 +8,7 @@ Goldstein, SIGIR 1998), and without near-duplicates of those.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +29,19 @@ class Meanings:
 
     @classmethod
     def of(cls, texts: Sequence[str], vectors: NDArray[np.float32]) -> "Meanings":
-        split = [list(dict.fromkeys(text.split())) for text in texts]
-        number = {word: i for i, word in enumerate(sorted({w for own in split for w in own}))}
-        words = np.full((len(split), max([1, *map(len, split)])), -1, np.int64)
-        for i, own in enumerate(split):
-            words[i, : len(own)] = [number[word] for word in own]
+        split = [words_of(text) for text in texts]
+        number: dict[str, int] = {}
+        flat = [number.setdefault(word, len(number)) for own in split for word in own]
+        length = np.array([len(own) for own in split], np.int64)
+        words = np.full((len(split), int(length.max(initial=1))), -1, np.int64)
+        words[np.arange(words.shape[1]) < length[:, None]] = flat
         return cls(vectors, words)
+
+
+@lru_cache(maxsize=200_000)
+def words_of(text: str) -> tuple[str, ...]:
+    """The distinct words of a text, remembered."""
+    return tuple(dict.fromkeys(text.split()))
 
 
 def spread(

@@ -71,12 +71,14 @@ class HintStack:
         score: click probabilities of pairs at one fixed position; None while a release has no CTR
             model (launch), which ranks by reciprocal-rank fusion.
         embed: what queries mean; None: only words tell near-duplicates.
+        remembered: `pool` by somebody who keeps what was asked before.
     """
 
     sources: Sequence[RecallSource]
     config: Candidates = DEFAULT
     score: PairScorer | None = None
     embed: Embed | None = None
+    remembered: "Callable[[HintStack, Asked], Pool] | None" = None
 
     def pool(self, asked: Asked) -> Pool:
         """The union of what the sources propose for each request and may be shown."""
@@ -118,8 +120,8 @@ class HintStack:
         Raises:
             AigqError: the scorer returned another number of scores, or one that is not a number.
         """
-        states, state = asked.states()
-        pool = self.pool(states)
+        states, state = asked.states
+        pool = self.remembered(self, states) if self.remembered else self.pool(states)
         start = np.searchsorted(pool.asked, np.arange(len(states) + 1))
         runs = runs_of(start[state], start[state + 1])
         score = pool.fusion[runs.rows]

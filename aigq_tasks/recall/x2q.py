@@ -41,7 +41,8 @@ class X2qSource(RecallSource):
         """The k best queries of the latest RECENT contents before each request; a query that
         several of them trigger has its best score. Ties go by query text."""
         triggers, texts, query, start = self._index
-        owner, text, _ = latest_contents(asked, RECENT)
+        latest = latest_contents(asked, RECENT)
+        owner, text = latest.asked, latest.text
         trigger = triggers.get_indexer(asked.memory.texts)[text]
         known = trigger >= 0
         owner, trigger = owner[known], trigger[known]

@@ -62,7 +62,7 @@ def tie_columns(
 ) -> "Floats":
     """How strongly the latest behaviours lead to each query, float64 (n, TIES); 0 by a source that
     is not there."""
-    states, state = asked.states()
+    states, state = asked.states
     width = max(1, len(texts))
     key, pair = np.unique(state[request] * width + query, return_inverse=True)
     columns = np.zeros((len(key), len(TIES)))

@@ -4,13 +4,14 @@
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.logs.behaviours import behaviours, with_late_clicks
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from aigq_tasks.recall.clusters import Embed, Embedded, Vectors
     from aigq_tasks.recall.cooccurrence import UnitOf
     from aigq_tasks.recall.stack import Scorer
+    from aigq_tasks.serving.memo import PoolMemo, RowMemo
     from ctr_model.features import FeatureBuilder
     from ctr_model.model import CtrModel
 
@@ -42,11 +44,24 @@ STACK_READS: tuple[Read, ...] = (
 )
 
 
+def _pools() -> "PoolMemo":
+    from aigq_tasks.serving.memo import PoolMemo
+
+    return PoolMemo()
+
+
+def _rows() -> "RowMemo":
+    from aigq_tasks.serving.memo import RowMemo
+
+    return RowMemo()
+
+
 @dataclass(frozen=True)
 class ReleaseStack:
     """A release's recall sources and click model over the log up to the start of a day.
 
-    item_texts: item id -> what shoppers call it. embed: what queries mean.
+    item_texts: item id -> what shoppers call it. embed: what queries mean. pools, rows: what was
+    worked out before; each stack has its own.
     """
 
     sources: "tuple[RecallSource, ...]"
@@ -58,6 +73,8 @@ class ReleaseStack:
     day: date
     candidates: Candidates
     embed: "Embed"
+    pools: "PoolMemo" = field(init=False, repr=False, default_factory=_pools)
+    rows: "RowMemo" = field(init=False, repr=False, default_factory=_rows)
 
     def with_sources(self, names: Collection[str]) -> "ReleaseStack":
         """The same with these sources alone. AigqError for a name that it does not have."""
@@ -111,7 +128,8 @@ class Answers:
 
         own = self.stack
         score = self._score if own.click else None
-        ranked = HintStack(own.sources, own.candidates, score, own.embed).ranked(self.asked)
+        stack = HintStack(own.sources, own.candidates, score, own.embed, own.pools.pool)
+        ranked = stack.ranked(self.asked)
         request = ranked.pop("request").to_numpy()
         for at, name in enumerate(("request_id", "user_id")):
             values = self.requests[name].to_numpy()[request]
@@ -126,33 +144,30 @@ class Answers:
         known = pd.Index(self.requests["request_id"])
         request = known.get_indexer(pd.Index(shown["request_id"])).astype(np.int64)
         query, texts = pd.factorize(shown["query"], sort=True)
-        positions = shown["position"].to_numpy(dtype=np.int64)
-        named = np.asarray(texts, dtype=object)
-        rows = self._rows(request, query.astype(np.int64), named, positions)
+        rows = self._rows(request, query.astype(np.int64), np.asarray(texts, dtype=object))
+        rows[:, FEATURES.index("position")] = shown["position"].to_numpy(dtype=np.int64)
         return pd.DataFrame(rows, columns=list(FEATURES))
 
     def _score(self, request: "Ints", query: "Ints", texts: "Texts") -> "Floats":
+        assert self.stack.click is not None  # noqa: S101 - asked only when there is one
+        return self.stack.click.predict(self._rows(request, query, texts))
+
+    def _rows(self, request: "Ints", query: "Ints", texts: "Texts") -> "NDArray[np.float32]":
+        """Feature rows of pairs at the first position. What does not change within the day is built
+        once for a user and a query."""
+        from ctr_model.features import at_request
         from ctr_model.model import RANKING_POSITION
 
-        assert self.stack.click is not None  # noqa: S101 - asked only when there is one
-        return self.stack.click.predict(self._rows(request, query, texts, RANKING_POSITION))
-
-    def _rows(
-        self, request: "Ints", query: "Ints", texts: "Texts", positions: "Ints | int"
-    ) -> "np.ndarray":
-        """Feature rows of pairs. What does not change within the day is built once for a user and
-        a query."""
-        from ctr_model.features import at_request
-
         own = self.stack
-        own.categories.classify(texts.tolist())
         user, users = pd.factorize(self.asked.user_ids)
-        key, pair = np.unique(user[request] * len(texts) + query, return_inverse=True)
-        of_pair, text = np.divmod(key, max(1, len(texts)))
-        rows = own.builder.pairs(users[of_pair].tolist(), texts[text].tolist(), 1)
+
+        def pairs(users: Sequence[str], queries: Sequence[str]) -> "NDArray[np.float32]":
+            return own.builder.pairs(users, queries, RANKING_POSITION)
+
+        rows = own.rows.of(user[request], users.tolist(), query, texts.tolist(), pairs)
         visit = visit_columns(self.asked, request, query, texts, own.categories.classify)
         ties = tie_columns(own.sources, self.asked, request, query, texts)
-        return at_request(rows[pair], visit, ties, positions)
+        return at_request(rows, visit, ties, RANKING_POSITION)
 
 
 def stack_of(
