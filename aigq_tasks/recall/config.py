@@ -48,7 +48,7 @@ class Candidates(_Config):
 class ClusterConfig(_Config):
     """Which texts are embedded, and into how many clusters they fall."""
 
-    texts: int = Field(10_000, ge=2, description="most frequent contents that are embedded")
+    texts: int = Field(20_000, ge=2, description="most frequent contents whose vectors are stored")
     clusters: int = Field(600, ge=1)
 
 

@@ -99,8 +99,9 @@ class RowMemo:
         known = np.zeros(len(wanted), bool)
         inside = at < len(self.keys)
         known[inside] = self.keys[at[inside]] == wanted[inside]
-        new: Ints = first[~known].astype(np.int64)
-        made = make([users[i] for i in user[new]], [queries[i] for i in query[new]])
+        new = np.asarray(first, np.int64)[~known]
+        own, asked = np.take(user, new).tolist(), np.take(query, new).tolist()
+        made = make([users[i] for i in own], [queries[i] for i in asked])
         self.keys = np.concatenate([self.keys, wanted[~known]])
         self.place = np.concatenate([self.place, self.count + np.arange(len(new))])
         order = np.argsort(self.keys)

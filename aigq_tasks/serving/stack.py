@@ -115,11 +115,13 @@ class ReleaseStack:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a release answers a batch of requests."""
+    """What a release answers a batch of requests. scored: texts, keys of the pairs that the click
+    model was asked for (request · texts + text, rising), and their feature rows; [] before that."""
 
     stack: ReleaseStack
     requests: pd.DataFrame
     asked: "Asked"
+    scored: "list[tuple[Texts, Ints, NDArray[np.float32]]]" = field(default_factory=list)
 
     @cached_property
     def rankings(self) -> pd.DataFrame:
@@ -143,14 +145,28 @@ class Answers:
 
         known = pd.Index(self.requests["request_id"])
         request = known.get_indexer(pd.Index(shown["request_id"])).astype(np.int64)
-        query, texts = pd.factorize(shown["query"], sort=True)
-        rows = self._rows(request, query.astype(np.int64), np.asarray(texts, dtype=object))
+        rows = self._scored(request, shown["query"])
         rows[:, FEATURES.index("position")] = shown["position"].to_numpy(dtype=np.int64)
         return pd.DataFrame(rows, columns=list(FEATURES))
 
+    def _scored(self, request: "Ints", queries: "pd.Series[str]") -> "NDArray[np.float32]":
+        """Feature rows of pairs at the first position: those that were scored, where all were."""
+        if self.scored:
+            texts, keys, rows = self.scored[0]
+            query = pd.Index(texts).get_indexer(pd.Index(queries, dtype=object))
+            wanted = request * len(texts) + query
+            at = np.minimum(np.searchsorted(keys, wanted), max(0, len(keys) - 1))
+            if len(keys) and ((keys[at] == wanted) & (query >= 0)).all():
+                found: NDArray[np.float32] = rows[at]
+                return found
+        query, named = pd.factorize(queries, sort=True)
+        return self._rows(request, query.astype(np.int64), np.asarray(named, dtype=object))
+
     def _score(self, request: "Ints", query: "Ints", texts: "Texts") -> "Floats":
         assert self.stack.click is not None  # noqa: S101 - asked only when there is one
-        return self.stack.click.predict(self._rows(request, query, texts))
+        rows = self._rows(request, query, texts)
+        self.scored[:] = [(texts, request * len(texts) + query, rows)]
+        return self.stack.click.predict(rows)
 
     def _rows(self, request: "Ints", query: "Ints", texts: "Texts") -> "NDArray[np.float32]":
         """Feature rows of pairs at the first position. What does not change within the day is built

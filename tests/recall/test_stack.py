@@ -21,7 +21,7 @@ DAY = AS_OF.date()
 def stack(per_source: int = 30, **options: object) -> HintStack:
     """u2q and popularity; popularity has milk, jam, the long one, tea."""
     lists = u2q.U2qSource(u2q.build({"ann": ["tea", "milk", "salt"]}, DAY))
-    config = Candidates(per_source=per_source, diversity=0.0)
+    config = Candidates(per_source=per_source, quotas={}, diversity=0.0)
     return HintStack((lists, popularity.build(HISTORY, AS_OF)), config, **options)
 
 
