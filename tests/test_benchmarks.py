@@ -28,6 +28,7 @@ RUNS = {
     "bench_day": ["--day 2017-06-25 --stage logs --out day.json"],
     "bench_grpo_step": ["--smallest --pairs 1 --threads 1 --profile profile.md"],
     "bench_lists": ["--smallest --pairs 2 --threads 1"],
+    "bench_requests": ["--smallest --pairs 2"],
     "bench_samples_scale": ["--households 100 --sizes 1 2 --repeats 1 --threads 1"],
     "bench_x2q_lookup": ["--triggers 20 --lookups 20"],
 }

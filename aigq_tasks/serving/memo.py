@@ -95,10 +95,7 @@ class RowMemo:
         """Rows (n, features) of n pairs. user, query: (n,), indices into users, queries."""
         key = self.users.codes(users)[user] << 32 | self.queries.codes(queries)[query]
         wanted, first, pair = np.unique(key, return_index=True, return_inverse=True)
-        at = np.searchsorted(self.keys, wanted)
-        known = np.zeros(len(wanted), bool)
-        inside = at < len(self.keys)
-        known[inside] = self.keys[at[inside]] == wanted[inside]
+        known = np.isin(wanted, self.keys, assume_unique=True)
         new = np.asarray(first, np.int64)[~known]
         own, asked = np.take(user, new).tolist(), np.take(query, new).tolist()
         made = make([users[i] for i in own], [queries[i] for i in asked])

@@ -33,7 +33,8 @@ class CtrSlice(Slice):
 
 
 def compute(given: Given, settings: CtrSlice, day: date) -> Output:
-    """φ_D of Eq 14, and how φ of the release that served D did on D, for the gate."""
+    """φ_D of Eq 14, how φ of the release that served D did on D, and, for the gate, how a model
+    trained without D does on D."""
     from ctr_model.train import train
 
     rows = _impressions(given.logs("shown"))
@@ -47,12 +48,12 @@ def compute(given: Given, settings: CtrSlice, day: date) -> Output:
         raise AigqError(f"ctr of {day} cannot be trained: {error}") from None
     metrics: dict[str, float | str] = {}
     charts: dict[str, bytes] = {}
-    next_day: dict[str, float] = {}
     if given.released("ctr"):
-        next_day, charts = _progressive(given.release("ctr"), rows[today], day)
-        metrics |= {f"validation/{name}": value for name, value in next_day.items()}
-        # Of this day's model; a slope below 0 ranks backwards whatever its predecessor did.
-        next_day["calibration_slope"] = round(model.calibration.slope, 6)
+        metrics, charts = _progressive(given.release("ctr"), rows[today], day)
+    # Of this day's model; a slope below 0 ranks backwards whatever the one without the day does.
+    slope = {"calibration_slope": round(model.calibration.slope, 6)}
+    next_day = _next_day(rows, today.to_numpy(), settings) | slope
+    metrics |= {f"next_day/{name}": next_day[name] for name in ("auc", "ece") if name in next_day}
     metrics |= {"rows": float(len(training)), "clicks": float(training["clicked"].sum())}
     metrics["trees"] = float(model.training["trees"])
     newest = {name: round(value, 6) for name, value in sorted(model.metrics.items())}
@@ -80,11 +81,28 @@ def _arrays(rows: pd.DataFrame) -> tuple[Any, Any, Any]:
     return features, rows["clicked"].to_numpy(bool), days
 
 
+def _next_day(
+    rows: pd.DataFrame, today: "np.typing.NDArray[np.bool_]", settings: CtrSlice
+) -> dict[str, float]:
+    """How the same training does on the next day: metrics on the day's rows of a model made of the
+    days before. Neither its trees nor its calibration know of the day. {} where those days are too
+    few."""
+    from ctr_model.train import train
+    from ctr_model.validate import evaluate
+
+    try:
+        earlier = train(*_arrays(rows[~today]), settings.train, settings.seed)
+    except ValueError:
+        return {}
+    features, clicked, _ = _arrays(rows[today])
+    found = evaluate(clicked, earlier.predict(features))
+    return {name: round(value, 6) for name, value in sorted(found.items())}
+
+
 def _progressive(
     served: Stored, today: pd.DataFrame, day: date
-) -> tuple[dict[str, float], dict[str, bytes]]:
-    """Metrics and calibration chart of the serving release's click model on the day's rows, which
-    neither its trees nor its calibration have seen."""
+) -> tuple[dict[str, float | str], dict[str, bytes]]:
+    """Metrics and calibration chart of the serving release's click model on the day's rows."""
     from aigq_tasks.evaluation.charts import calibration_curve
     from ctr_model.validate import evaluate, standard_slices
 
@@ -96,9 +114,10 @@ def _progressive(
         clicked.astype(np.float64),
         title=f"The click model of {served.day} on {day}",
     )
-    return {name: round(value, 6) for name, value in sorted(found.items())}, {
-        "calibration.png": chart
+    metrics: dict[str, float | str] = {
+        f"validation/{name}": round(value, 6) for name, value in sorted(found.items())
     }
+    return metrics, {"calibration.png": chart}
 
 
 CTR = Stage(

@@ -37,7 +37,7 @@ def compute(given: Given, settings: GateSlice, day: date) -> Output:
 
     evaluation = given.result("evaluate")
     scores, limits = evaluation.table("scores"), settings.limits
-    # The click model of the day before on this day, of which neither trees nor calibration knew.
+    # The same training without this day, on this day: neither trees nor calibration knew of it.
     next_day = given.result("ctr").record("next_day.json")
     faults = sanity(next_day, settings.auc_floor, settings.ece_ceiling)
     hints = slots_of(evaluation.table("hints"))
