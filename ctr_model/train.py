@@ -56,7 +56,7 @@ def train(
         clicked[newest], fitted.probability(logit[newest]), standard_slices(features[newest])
     )
     uncalibrated = evaluate(clicked[newest], calibration.sigmoid(logit[newest]))
-    booster = _boost(features, clicked, None, config.model_copy(update={"max_trees": trees}), seed)
+    booster = _boost(features, clicked, None, config, seed, trees)
     return CtrModel(
         booster_text=booster.model_to_string(),
         calibration=fitted,
@@ -91,9 +91,10 @@ def _boost(
     left_out: Bools | None,
     config: TrainConfig,
     seed: int,
+    trees: int = 0,
 ) -> Any:
-    """Trees of the rows that are not left out, which say when to stop; max_trees of all rows
-    where none is."""
+    """Trees of the rows that are not left out, which say when to stop; so many of all rows where
+    none is."""
     import lightgbm
 
     params = {
@@ -114,7 +115,7 @@ def _boost(
     labels = clicked.astype(np.float32)
     train_set = lightgbm.Dataset(features[seen], labels[seen], feature_name=list(FEATURES))
     if left_out is None:
-        return lightgbm.train(params, train_set, num_boost_round=config.max_trees)
+        return lightgbm.train(params, train_set, num_boost_round=trees)
     valid_set = train_set.create_valid(features[left_out], labels[left_out])
     return lightgbm.train(
         params,
