@@ -76,8 +76,11 @@ class Memory:
         own = runs_of(*self._runs(known))
         at = np.repeat(np.arange(len(users)), np.diff(np.append(own.starts, len(own.rows))))
         contents = pd.Index(more["content"], dtype=object)
-        new = sorted(set(contents[self.texts.get_indexer(contents) < 0]))
-        texts = self.texts.append(pd.Index(new, dtype=object)) if new else self.texts
+        text = self.texts.get_indexer(contents).astype(np.int64)
+        fresh, number = np.unique(contents[text < 0].to_numpy().astype(str), return_inverse=True)
+        text[text < 0] = len(self.texts) + number
+        new = pd.Index(fresh.astype(object), dtype=object)
+        texts = self.texts.append(new) if len(new) else self.texts
         return self._sorted(
             users,
             texts,
@@ -87,7 +90,7 @@ class Memory:
             np.concatenate(
                 [self.kind[own.rows], pd.Index(KINDS).get_indexer(pd.Index(more["kind"]))]
             ).astype(np.int64),
-            np.concatenate([self.text[own.rows], texts.get_indexer(contents)]).astype(np.int64),
+            np.concatenate([self.text[own.rows], text]).astype(np.int64),
         )
 
     @cached_property

@@ -24,8 +24,8 @@ class Candidates(_Config):
     """What the stack asks of its sources, and what it leaves of it."""
 
     per_source: int = Field(6, ge=1, description="candidates a recall source may propose")
-    quotas: dict[str, int] = Field(
-        {"own_history": 12, "u2q": 12}, description="of single sources, by name, where another"
+    quotas: tuple[tuple[str, int], ...] = Field(
+        (("own_history", 12), ("u2q", 12)), description="of single sources, by name, where another"
     )
     diversity: float = Field(
         0.02,
@@ -42,14 +42,14 @@ class Candidates(_Config):
 
     def of(self, source: str) -> int:
         """How many candidates the source may propose."""
-        return self.quotas.get(source, self.per_source)
+        return dict(self.quotas).get(source, self.per_source)
 
 
 class ClusterConfig(_Config):
     """Which texts are embedded, and into how many clusters they fall."""
 
     texts: int = Field(20_000, ge=2, description="most frequent contents whose vectors are stored")
-    clusters: int = Field(600, ge=1)
+    clusters: int = Field(300, ge=1)
 
 
 class EbrConfig(_Config):

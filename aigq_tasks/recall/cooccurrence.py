@@ -65,12 +65,13 @@ class Kind:
 KINDS = (
     Kind("cosearch", "text", behaviours=("search",)),
     Kind("coclick", "text"),
-    Kind("category", "category", recent=3, half_life_days=0.0),
+    Kind("category", "category"),
     Kind("last", "text", ordered=True, recent=3, half_life_days=0.0),
-    Kind("cluster", "cluster", recent=3, half_life_days=0.0),
+    Kind("cluster", "cluster"),
 )
 SHRINKAGE = 10.0
 NEIGHBOURS = 50  # queries kept for each unit
+JUST = 3  # contents that the scores of single pairs read
 PER_UNIT = 20  # queries that stand for a unit of several, the most frequent
 
 
@@ -103,9 +104,9 @@ class CoOccurrence(RecallSource):
         return self._weights(asked) @ self._links
 
     def pair_scores(self, asked: Asked, request: Ints, query: Ints, texts: Texts) -> Floats:
-        """score(u, q) of single pairs, float64 (n,); 0 where nothing leads to the query. query:
-        index into texts."""
-        owner, unit, weight = self._recent(asked)
+        """score(u, q) of single pairs over the JUST contents that the user met last, all alike,
+        float64 (n,); 0 where none of them leads to the query. query: index into texts."""
+        owner, unit, weight = self._recent(asked, JUST, 0.0)
         start = np.searchsorted(owner, np.arange(len(asked) + 1))
         runs = runs_of(start[request], start[request + 1])
         column = self._query_index.get_indexer(pd.Index(texts, dtype=object))[query][runs.owner]
@@ -120,27 +121,29 @@ class CoOccurrence(RecallSource):
 
     def _weights(self, asked: Asked) -> sparse.csr_array:
         """Σ w(u, c) by unit, float64 (requests, units)."""
-        owner, unit, weight = self._recent(asked)
+        owner, unit, weight = self._recent(asked, self.kind.recent, self.kind.half_life_days)
         shape = (len(asked), self._links.shape[0])
         return sparse.csr_array((weight, (owner, unit)), shape=shape)
 
-    def _recent(self, asked: Asked) -> tuple[Ints, Ints, Floats]:
+    def _recent(
+        self, asked: Asked, recent: int, half_life_days: float
+    ) -> tuple[Ints, Ints, Floats]:
         """Request, unit (row of `_links`) and weight of the latest contents that lead somewhere, in
         order of request."""
         if self.kind.behaviours == BEHAVIOURS:
-            latest = asked.latest.first(self.kind.recent)
+            latest = asked.latest.first(recent)
         else:
             counted = _of_kinds(asked.memory, self.kind)
-            latest = latest_contents(asked, self.kind.recent, DAYS, counted)
+            latest = latest_contents(asked, recent, DAYS, counted)
         owner, text, time = latest.asked, latest.text, latest.time
         used, number = np.unique(text, return_inverse=True)
         named = pd.Index(self.units_of(asked.memory.texts[used].tolist()), dtype=object)
         unit = self._unit_index.get_indexer(named)[number].astype(np.int64)
         known = unit >= 0
         weight = np.ones(int(known.sum()))
-        if self.kind.half_life_days:
+        if half_life_days:
             age = (asked.moment[owner] - time)[known] / DAY_US
-            weight = np.exp2(-age / self.kind.half_life_days)
+            weight = np.exp2(-age / half_life_days)
         return owner[known], unit[known], weight
 
     def units_of(self, texts: Sequence[str]) -> list[str]:

@@ -93,23 +93,23 @@ class Ebr(RecallSource):
         """The k queries of highest dot product (exact search); ties go by query text. A user
         without history gets what is popular."""
         memory = asked.memory
-        content = pd.Index(self.vocabulary.contents).get_indexer(memory.texts) + 1
+        used, number = np.unique(memory.text, return_inverse=True)
+        content = pd.Index(self.vocabulary.contents).get_indexer(memory.texts[used]) + 1
         kind = np.array([KINDS.index(name) for name in MEMORY_KINDS])[memory.kind]
         start = np.maximum(asked.start, asked.stop - self.config.max_events)
-        rows = content[memory.text]
-        states = States(rows, kind, memory.time // DAY_US, start, asked.stop, asked.day)
+        day, rows = memory.time // DAY_US, content[number].astype(np.int64)
+        states = States(rows, kind, day, start, asked.stop, asked.day)
         found: list[tuple[NDArray[np.intp], NDArray[np.floating]]] = []
         with torch.no_grad(), _one_thread():
             contents, towers = self._content_vectors, self._query_towers
             for part in chunks(len(asked), _USERS_AT_ONCE):
-                some = np.arange(part.start, part.stop)
-                user = user_tower(self.params, contents, *states.bag(some))
+                bag = states.bag(np.arange(part.start, part.stop))
+                user = user_tower(self.params, contents, *bag)
                 scores = (user @ towers[1:].T + self.params["bias"][1:]).numpy()
                 found += top_k(scores, k)
-        counts = [len(columns) for columns, _ in found]
         return Proposals(
             np.array(self.vocabulary.queries, dtype=object),
-            np.repeat(np.arange(len(asked)), counts),
+            np.repeat(np.arange(len(asked)), [len(columns) for columns, _ in found]),
             np.concatenate([np.empty(0, np.int64), *(columns for columns, _ in found)]),
             np.concatenate([np.empty(0), *(values for _, values in found)]),
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from aigq_tasks.logs.behaviours import behaviours
+from aigq_tasks.logs.behaviours import unsorted
 from aigq_tasks.logs.schema import empty
 from aigq_tasks.recall.asked import Asked, Memory, microseconds
 from aigq_tasks.recall.cooccurrence import CoOccurrence
@@ -24,14 +24,15 @@ TIES = ("last", "category", "cluster")
 def behaviours_of(
     so_far: Mapping[str, pd.DataFrame], users: Sequence[str], item_texts: Mapping[str, str]
 ) -> pd.DataFrame:
-    """Behaviours (see `logs.behaviours`) of some users in the tables of a day that are there."""
+    """Behaviours (see `logs.behaviours`) of some users in the tables of a day that are there, in no
+    order."""
     tables = {}
     for name in BEHAVIOUR_TABLES:
         rows = so_far.get(name)
         tables[name] = empty(name) if rows is None else rows
         if "user_id" in tables[name]:
             tables[name] = tables[name][tables[name]["user_id"].isin(users)]
-    return behaviours(tables, item_texts)
+    return unsorted(tables, item_texts)
 
 
 def asked_of(memory: Memory, requests: pd.DataFrame) -> Asked:

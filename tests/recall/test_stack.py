@@ -21,7 +21,7 @@ DAY = AS_OF.date()
 def stack(per_source: int = 30, **options: object) -> HintStack:
     """u2q and popularity; popularity has milk, jam, the long one, tea."""
     lists = u2q.U2qSource(u2q.build({"ann": ["tea", "milk", "salt"]}, DAY))
-    config = Candidates(per_source=per_source, quotas={}, diversity=0.0)
+    config = Candidates(per_source=per_source, quotas=(), diversity=0.0)
     return HintStack((lists, popularity.build(HISTORY, AS_OF)), config, **options)
 
 
@@ -91,7 +91,7 @@ def test_a_broken_scorer_is_an_error(scores: np.ndarray) -> None:
 def test_quotas_limit_what_is_asked() -> None:
     ranking = stack(per_source=1).rank(["ann"], HISTORY, AS_OF)
     assert set(ranking["query"]) == {"tea", "milk"}
-    own = Candidates(per_source=1, quotas={"u2q": 3, "popularity": 0})
+    own = Candidates(per_source=1, quotas=(("u2q", 3), ("popularity", 0)))
     ranking = HintStack(stack().sources, own).rank(["ann"], HISTORY, AS_OF)
     assert set(ranking["query"]) == {"tea", "milk", "salt"}
 
