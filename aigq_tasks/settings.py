@@ -26,7 +26,13 @@ from aigq_tasks.context.interests import ThinkLimits
 from aigq_tasks.errors import AigqError
 from aigq_tasks.evaluation.config import GateLimits
 from aigq_tasks.policy.config import LISTS_AT_ONCE, GrpoConfig, SftConfig
-from aigq_tasks.recall.config import EbrConfig, Exposure, X2qConfig
+from aigq_tasks.recall.config import (
+    Candidates,
+    ClusterConfig,
+    EbrConfig,
+    Exposure,
+    X2qConfig,
+)
 from aigq_tasks.samples.engine import EngineName
 from aigq_tasks.sources.base import Source
 from aigq_tasks.sources.market.config import MarketConfig
@@ -127,7 +133,8 @@ class CtrSettings(Section):
 
 
 class RecallSettings(Section):
-    per_source: int = Field(30, description="candidates a recall source may propose")
+    candidates: Candidates = Candidates()
+    clusters: ClusterConfig = ClusterConfig()
     ebr: EbrConfig = EbrConfig()
 
 

@@ -3,7 +3,7 @@
     python benchmarks/bench_samples_scale.py [--sizes 1 10 100] [--engines duckdb pandas spark]
 
 One day of the replayed market gives searches and item clicks. Its users get synthetic requests
-(7 on average, three hints each, one in twelve clicked), a ranking of 60 queries, 8 proposed
+(7 on average, three hints and a ranking of 30 queries each, one hint in twelve clicked), 8 proposed
 queries and 100 x2q ties. A market of 10x holds every household ten times: each copy under new ids,
 its times moved by up to an hour; ties are drawn anew for every copy, for other users reason
 otherwise. A visit is a user-day. All of it is written to a temporary folder as Parquet.
@@ -51,7 +51,7 @@ from aigq_tasks.sources.market.config import MarketConfig
 from aigq_tasks.sources.market.visits import searches_and_clicks, visits_between
 
 Frames = dict[str, pd.DataFrame]
-REQUESTS, CLICKS, RANKED, PROPOSED, TIES = 7, 1 / 12, 60, 8, 100  # per user; share of hints
+REQUESTS, CLICKS, RANKED, PROPOSED, TIES = 7, 1 / 12, 30, 8, 100  # per user; share of hints
 DIRECT_LABELS, THINK_LABELS, HOLDOUT = 20, 30, 0.5  # as in the default settings
 TOGETHER = 10  # copies of the market per row group of the Parquet files
 MOST = 1.5  # the requirement
@@ -96,10 +96,9 @@ def synthetic(
         "m8[s]"
     )
     hints = requests.loc[requests.index.repeat(3)].reset_index(drop=True)
-    ranked, proposed = (
-        np.concatenate([rng.choice(phrases, count, replace=False) for _ in users])
-        for count in (RANKED, PROPOSED)
-    )
+    proposed = np.concatenate([rng.choice(phrases, PROPOSED, replace=False) for _ in users])
+    asked = requests.loc[requests.index.repeat(RANKED), ["request_id", "user_id"]]
+    ranked = rng.random((len(requests), len(phrases))).argpartition(RANKED, axis=1)[:, :RANKED]
     return {
         "users": pd.DataFrame({"user_id": users}),
         "impressions": hints.assign(
@@ -107,7 +106,9 @@ def synthetic(
             query=rng.choice(phrases, len(hints)),
             clicked=rng.random(len(hints)) < CLICKS,
         ),
-        "rankings": places(users, RANKED, "rank", ranked),
+        "rankings": asked.reset_index(drop=True).assign(
+            rank=np.tile(np.arange(1, RANKED + 1), len(requests)), query=phrases[ranked].ravel()
+        ),
         "generated": places(users, PROPOSED, "place", proposed),
         "signals": pd.DataFrame(
             {
@@ -221,7 +222,10 @@ def pandas_samples(t: Frames, day: date, held: set[str]) -> Iterator[tuple[str, 
     yield "direct-sessions", direct
     exposed = clicked.rename(columns={"request_id": "session_id"})
     ranked = t["rankings"].rename(columns={"rank": "place"})
-    tiers = [(0, exposed, "session_id"), (2, ranked, "user_id")]
+    tiers = [
+        (0, exposed, "session_id"),
+        (2, ranked.rename(columns={"request_id": "session_id"}), "session_id"),
+    ]
     yield "direct-labels", pandas_rerank(direct, tiers, DIRECT_LABELS)
 
     columns, feedback = (

@@ -1,12 +1,14 @@
 """The click model: p̂(click | user, query; φ_D) of Eq 14.
 
-Features are a batch snapshot of the logs at the start of a day, the learner is LightGBM, the
-probabilities are calibrated, and the whole model is two text files.  The package knows nothing of
-language models, of Airflow or of object storage, and imports nothing from `aigq_tasks`.
+Features are a batch snapshot of the logs at the start of a day and the visit until the request, the
+learner is LightGBM, the probabilities are calibrated, and the whole model is two text files.  The
+package knows nothing of language models, of Airflow or of object storage, and imports nothing from
+`aigq_tasks`.
 
     history     the logs in integer columns
     snapshot    what is counted at one instant
     features    (user, query, position) -> float32 row
+    visit       what a request adds to it: the last day, to the second
     config      TrainConfig, every setting of training
     train       one day's model
     calibration Platt scaling

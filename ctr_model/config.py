@@ -19,9 +19,9 @@ class TrainConfig(BaseModel):
     min_rows_per_leaf: int = Field(100, ge=1)
     l2: float = Field(10.0, ge=0)
     feature_fraction: float = Field(0.5, gt=0, le=1)
-    holdout_days: int = Field(
-        2,
-        ge=1,
-        description="newest days (with rows) kept from the trees; they stop the boosting and fit "
-        "the calibration, three parameters in all",
+    folds: int = Field(
+        3,
+        ge=2,
+        description="runs of days that are predicted by trees of the others, which sets how many "
+        "trees there are and the calibration",
     )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ctr_model.columns import Floats, Ints, Ragged, count_by, gather, ratio, sum_by
 from ctr_model.history import DAY_US, Behaviours, Categories, EventLog, Impressions
 from ctr_model.snapshot import Dealings, Rates, Shown, expected_clicks, recency_weight
+from ctr_model.visit import VISIT_FEATURES, unvisited
 from ctr_model.words import WordIndex
 
 # Both windows are fixed, so that a feature means the same on every training day.
@@ -78,6 +79,11 @@ CATEGORY_FEATURES = (
     "category_due",
     "category_ctr",
 )
+TIE_FEATURES = (  # how strongly the latest behaviours lead to the query; whoever asks counts that
+    "tie_text",
+    "tie_category",
+    "tie_cluster",
+)
 FEATURES = (
     *USER_FEATURES,
     *QUERY_FEATURES,
@@ -85,6 +91,8 @@ FEATURES = (
     *NEAR_FEATURES,
     *SHOWN_FEATURES,
     *CATEGORY_FEATURES,
+    *VISIT_FEATURES,
+    *TIE_FEATURES,
     "position",
 )
 
@@ -177,8 +185,8 @@ class FeatureBuilder:
         """float32 (n, len(FEATURES)) of n (user, query) pairs; NaN where a value does not exist.
 
         Users and queries may be unknown: the words of a new query still meet the history.
-        queries: normalised.  positions: 1-based slots, (n,) or one for all.  ValueError when the
-        lengths differ.
+        queries: normalised.  positions: 1-based slots, (n,) or one for all.  Nothing is known of a
+        visit; `at_request` fills that in.  ValueError when the lengths differ.
         """
         if len(user_ids) != len(queries):
             raise ValueError(f"{len(user_ids)} users for {len(queries)} queries; pass pairs")
@@ -197,6 +205,8 @@ class FeatureBuilder:
             near.affinity[:, None],
             self._shown.columns(self._shown.keys.find(user, content)),
             self._category(user, category),
+            unvisited(len(user)),
+            np.zeros((len(user), len(TIE_FEATURES))),
             np.broadcast_to(np.asarray(positions, np.float64), len(user))[:, None],
         )
         return np.concatenate(blocks, axis=1, dtype=np.float32, casting="same_kind")
@@ -222,6 +232,20 @@ class FeatureBuilder:
         columns = np.column_stack([share, self._categories.columns(row), rate])
         columns[gather(self._category_met, category, 0.0) == 0] = np.nan
         return columns
+
+
+def at_request(
+    rows: NDArray[np.float32], visit: Floats, ties: Floats, positions: Ints | int
+) -> NDArray[np.float32]:
+    """Rows of `pairs` at the second of a request: visit (n, VISIT_FEATURES), ties (n,
+    TIE_FEATURES), positions (n,) or one for all. A new array."""
+    filled = rows.copy()
+    first = FEATURES.index(VISIT_FEATURES[0])
+    filled[:, first : first + len(VISIT_FEATURES)] = visit
+    first = FEATURES.index(TIE_FEATURES[0])
+    filled[:, first : first + len(TIE_FEATURES)] = ties
+    filled[:, FEATURES.index("position")] = positions
+    return filled
 
 
 def _behaviours_before(events: Behaviours, now: int) -> Behaviours:

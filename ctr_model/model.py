@@ -25,8 +25,8 @@ PAIRS_PER_BATCH = 16_384  # bounds memory
 class CtrModel:
     """Trees, calibration, and how they came about.
 
-    training: first_day, last_day, holdout_days, rows, clicks, trees, config.  metrics: of the
-    newest days, which chose the number of trees and the calibration; see `validate` for the keys.
+    training: first_day, last_day, rows, clicks, trees, config.  metrics: of the newest run of days,
+    by trees of the others; see `validate` for the keys.
     """
 
     booster_text: str

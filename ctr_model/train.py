@@ -1,4 +1,4 @@
-"""One day's click model: LightGBM on the older days, tree count and calibration on the newest.
+"""One day's click model: LightGBM on all days, tree count and calibration by cross-fitting.
 
 LightGBM is known to hang in a process forked after it was loaded: train in a fresh process.
 """
@@ -25,27 +25,40 @@ def train(
 ) -> CtrModel:
     """Train on impressions: features (n, len(FEATURES)), clicked (n,), day datetime64[D] (n,).
 
-    The same arrays, config and seed give the same bytes.  ValueError when there are not more days
-    than `holdout_days`, or when the training or the newest days lack clicked or unclicked hints.
+    The trees see every day, the newest too. How many there are, and the calibration, come from
+    cross-fitting: the days fall into `folds` runs, and each run is predicted by trees of the
+    others. Metrics are those of the newest run, predicted that way.
+
+    The same arrays, config and seed give the same bytes.  ValueError when there are fewer days than
+    folds, or when without a run the others lack clicked or unclicked hints.
     """
-    newest = _newest(day, config.holdout_days)
-    for name, rows in (("training", clicked[~newest]), ("newest", clicked[newest])):
-        if rows.all() or not rows.any():
+    fold = _folds(day, config.folds)
+    for number in range(config.folds):
+        others = clicked[fold != number]
+        if others.all() or not others.any():
             raise ValueError(
-                f"the {name} days have {rows.sum()} clicks in {len(rows)} impressions; "
-                "both kinds are needed: widen the window"
+                f"without run {number + 1} of {config.folds} the training days have {others.sum()} "
+                f"clicks in {len(others)} impressions; both kinds are needed: widen the window"
             )
-    booster = _boost(features, clicked, newest, config, seed)
-    text = booster.model_to_string(num_iteration=booster.best_iteration)
-    raw = CtrModel(text, calibration.Calibration(), FEATURES)
-    logit = raw.logits(features[newest], config.num_threads)
-    fitted = calibration.fit(logit, clicked[newest])
+    kept = [
+        _boost(features, clicked, fold == number, config, seed) for number in range(config.folds)
+    ]
+    trees = max(1, round(float(np.mean([booster.best_iteration for booster in kept]))))
+    logit = np.empty(len(clicked))
+    for number, booster in enumerate(kept):
+        rows = fold == number
+        logit[rows] = booster.predict(
+            features[rows], raw_score=True, num_iteration=trees, num_threads=config.num_threads
+        )
+    fitted = calibration.fit(logit, clicked)
+    newest = fold == config.folds - 1
     metrics = evaluate(
-        clicked[newest], fitted.probability(logit), standard_slices(features[newest])
+        clicked[newest], fitted.probability(logit[newest]), standard_slices(features[newest])
     )
-    uncalibrated = evaluate(clicked[newest], calibration.sigmoid(logit))
+    uncalibrated = evaluate(clicked[newest], calibration.sigmoid(logit[newest]))
+    booster = _boost(features, clicked, None, config, seed, trees)
     return CtrModel(
-        booster_text=text,
+        booster_text=booster.model_to_string(),
         calibration=fitted,
         feature_names=FEATURES,
         training={
@@ -53,7 +66,7 @@ def train(
             "last_day": str(day.max()),
             "rows": len(clicked),
             "clicks": int(clicked.sum()),
-            "trees": int(booster.best_iteration),
+            "trees": trees,
             "config": config.model_dump() | {"seed": seed},
         },
         metrics=metrics
@@ -61,19 +74,27 @@ def train(
     )
 
 
-def _newest(day: NDArray[np.datetime64], holdout_days: int) -> Bools:
-    days = np.unique(day)
-    if holdout_days >= len(days):
+def _folds(day: NDArray[np.datetime64], folds: int) -> NDArray[np.int64]:
+    """The run of days that each row is in, (n,): 0 the oldest, all of about as many days."""
+    days, number = np.unique(day, return_inverse=True)
+    if len(days) < folds:
         raise ValueError(
-            f"{len(days)} days of impressions, {holdout_days} of them held out; "
-            "at least one day must be left to train on"
+            f"{len(days)} days of impressions for {folds} runs of days; land more days or lower "
+            "ctr.train.folds"
         )
-    return np.asarray(day >= days[-holdout_days], bool)
+    return np.asarray(number * folds // len(days), np.int64)
 
 
 def _boost(
-    features: NDArray[np.float32], clicked: Bools, newest: Bools, config: TrainConfig, seed: int
+    features: NDArray[np.float32],
+    clicked: Bools,
+    left_out: Bools | None,
+    config: TrainConfig,
+    seed: int,
+    trees: int = 0,
 ) -> Any:
+    """Trees of the rows that are not left out, which say when to stop; so many of all rows where
+    none is."""
     import lightgbm
 
     params = {
@@ -90,10 +111,12 @@ def _boost(
         "force_row_wise": True,
         "verbosity": -1,
     }
-    train_set = lightgbm.Dataset(
-        features[~newest], clicked[~newest].astype(np.float32), feature_name=list(FEATURES)
-    )
-    valid_set = train_set.create_valid(features[newest], clicked[newest].astype(np.float32))
+    seen = np.ones(len(clicked), bool) if left_out is None else ~left_out
+    labels = clicked.astype(np.float32)
+    train_set = lightgbm.Dataset(features[seen], labels[seen], feature_name=list(FEATURES))
+    if left_out is None:
+        return lightgbm.train(params, train_set, num_boost_round=trees)
+    valid_set = train_set.create_valid(features[left_out], labels[left_out])
     return lightgbm.train(
         params,
         train_set,

@@ -231,21 +231,38 @@ def _click_model() -> dict[str, bytes]:
 
 
 def _recall(ctx: Context) -> dict[str, bytes]:
-    from aigq_tasks.recall import coclick, ebr, own_history, popularity
-    from aigq_tasks.recall.config import EbrConfig
+    from aigq_tasks.recall import cooccurrence, ebr, own_history, popularity
+    from aigq_tasks.recall.clusters import embedded
+    from aigq_tasks.recall.config import ClusterConfig, EbrConfig
 
     days = days_between(EVE - timedelta(days=1), EVE)
     history = behaviours(logs_of(ctx, days, BEHAVIOUR_TABLES), {})
     as_of = pd.Timestamp(DAY)
     config = EbrConfig(dim=8, hidden=8, epochs=1)
-    sources = (
-        popularity.build(history, as_of),
-        coclick.build(history, as_of),
-        own_history.build(history, as_of),
-        ebr.train(history, as_of, config, seed=17)[0],
-    )
-    return {
-        f"{source.name}/{name}": data
-        for source in sources
-        for name, data in source.to_files().items()
+    meanings = embedded(history, as_of, by_words, ClusterConfig(clusters=3), seed=17)
+    units = {
+        "text": None,
+        "category": lambda texts: [CATEGORIES.get(text, "") for text in texts],
+        "cluster": meanings.cluster_of,
     }
+    made = {
+        "popularity": popularity.build(history, as_of),
+        "own_history": own_history.build(history, as_of),
+        "ebr": ebr.train(history, as_of, config, seed=17)[0],
+        "embedded": meanings,
+    }
+    for kind in cooccurrence.KINDS:
+        made[kind.name] = cooccurrence.build(history, as_of, kind, units[kind.unit])
+    return {
+        f"{part}/{name}": data
+        for part, own in made.items()
+        for name, data in own.to_files().items()
+    }
+
+
+def by_words(texts: list[str]) -> np.ndarray:
+    """A unit vector of each text, the same for texts of one first word."""
+    rows = [
+        np.random.default_rng(list(text.split()[0].encode())).normal(size=384) for text in texts
+    ]
+    return np.array([row / np.linalg.norm(row) for row in rows], np.float32).reshape(-1, 384)

@@ -29,6 +29,7 @@ RUNS = {
     "bench_gate": ["--series 1 --loss 0.2 --loss 0"],
     "bench_grpo_step": ["--smallest --pairs 1 --threads 1 --profile profile.md"],
     "bench_lists": ["--smallest --pairs 2 --threads 1"],
+    "bench_requests": ["--smallest --pairs 2"],
     "bench_samples_scale": ["--households 100 --sizes 1 2 --repeats 1 --threads 1"],
     "bench_x2q_lookup": ["--triggers 20 --lookups 20"],
 }

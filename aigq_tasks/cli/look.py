@@ -1,13 +1,13 @@
 """What people look at, and the studies and trainings that they start by hand."""
 
 import json
-from datetime import date
+from datetime import date, time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from aigq_tasks.cli.options import open_context, parse_day
+from aigq_tasks.cli.options import open_context, parse_day, parse_time
 
 app = typer.Typer()
 
@@ -26,11 +26,20 @@ def hints(
             "--day", parser=parse_day, help="The day to serve (default: after the release)."
         ),
     ] = None,
+    at: Annotated[
+        time | None,
+        typer.Option(
+            "--at",
+            parser=parse_time,
+            metavar="HH:MM:SS",
+            help="The time of the request; it needs the log of the day (default: as it begins).",
+        ),
+    ] = None,
 ) -> None:
     """Print what the current release would show a user: query, source, score, release."""
     from aigq_tasks.cli.printing import print_hints
 
-    print_hints(open_context(), user, day)
+    print_hints(open_context(), user, day, at=at)
 
 
 @app.command("x2q-lookup", rich_help_panel="Look")

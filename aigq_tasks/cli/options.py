@@ -1,7 +1,7 @@
 """Options that several commands share, and what each command starts from."""
 
 import getpass
-from datetime import date, datetime
+from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +18,14 @@ def parse_day(text: str) -> date:
         return datetime.strptime(text, "%Y-%m-%d").date()
     except ValueError:
         raise AigqError(f"'{text}' is not a day: write YYYY-MM-DD") from None
+
+
+def parse_time(text: str) -> time:
+    """HH:MM:SS or HH:MM."""
+    try:
+        return time.fromisoformat(text)
+    except ValueError:
+        raise AigqError(f"'{text}' is not a time of day: write HH:MM:SS") from None
 
 
 def system_user() -> str:

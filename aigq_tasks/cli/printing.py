@@ -5,7 +5,7 @@ Reports that load pandas are imported by who prints them: the others answer at o
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,22 +57,28 @@ def print_report(ctx: "Context", out: Path | None = None) -> None:
 
 
 def print_hints(
-    ctx: "Context", user: str, day: date | None, console: Console | None = None
+    ctx: "Context",
+    user: str,
+    day: date | None,
+    console: Console | None = None,
+    at: time | None = None,
 ) -> None:
-    """The release and the user's cached list as soon as they are read, then the ranking."""
+    """The release and the user's cached list as soon as they are read, then the ranking: when the
+    day begins, or at a time of it."""
     from aigq_tasks.reports import hints
 
     preflight(("s3", "valkey"), ctx)
     entry = hints.serving_entry(ctx, day)
     served = day or entry.day + timedelta(days=1)
     console = console or Console(width=LOG_WIDTH)
-    heading = f"{user} on {served} · release {entry.number} ({entry.day}, {entry.verdict})"
+    moment = f"{served} {at:%H:%M:%S}" if at else f"{served}"
+    heading = f"{user} on {moment} · release {entry.number} ({entry.day}, {entry.verdict})"
     console.print(Text(heading))
     if "u2q" in entry.models:
         wrote = ", ".join(hints.cached_list(ctx, entry, user)[: hints.SHOWN]) or "-"
         console.print(Text(f"AIGQ-Direct wrote: {wrote}"), soft_wrap=True)
     with console.status("ranking all sources"):
-        ranked = hints.ranking_rows(ctx, entry, user, served)
+        ranked = hints.ranking_rows(ctx, entry, user, served, at)
     console.print(as_table(ranked, box=None))
 
 

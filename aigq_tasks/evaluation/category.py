@@ -60,6 +60,8 @@ class CategoryClassifier:
 
     def classify(self, texts: Sequence[str]) -> list[str]:
         """The category of each text, `UNKNOWN` where none fits. Texts are normalised first."""
+        if all(text in self._memo for text in texts):  # normal already: what is asked most
+            return [self._memo[text] for text in texts]
         queries = [normalize(text) for text in texts]
         new = sorted({query for query in queries if query not in self._memo})
         for start in range(0, len(new), _CHUNK):

@@ -107,11 +107,11 @@ def explored_clicks(impressions: pd.DataFrame, rankings: pd.DataFrame) -> pd.Dat
     logged propensity is another thing: it does not know which slot explored, and is large for what
     production likes. Dividing explored clicks by it would count those least.
 
-    impressions: `hint_impressions`. rankings: `hint_rankings`, the candidates of each user; a
-    click of a user without is left out.
+    impressions: `hint_impressions`. rankings: `hint_rankings`, the candidates of each request; a
+    click of a request without is left out.
     """
     clicks = impressions[impressions["clicked"] & impressions["explored"]]
-    candidates = clicks["user_id"].map(rankings["user_id"].value_counts()).astype("float64")
+    candidates = clicks["request_id"].map(rankings["request_id"].value_counts()).astype("float64")
     weight = candidates - clicks["position"] + 1
     rows = clicks[["user_id"]].assign(query=clicks["query"].map(normalize), weight=weight)
     kept: pd.DataFrame = rows[weight >= 1].astype({"user_id": "str", "query": "str"})

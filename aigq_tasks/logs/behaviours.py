@@ -16,6 +16,11 @@ def behaviours(
     """user_id, time (datetime64[us]), kind ("search" | "item_click" | "hint_click"), content
     (normalised text), sorted by all four. `logs` maps table names to frames (several days);
     `texts` item ids to what shoppers call the item. An item without a text goes by its title."""
+    return unsorted(logs, texts).sort_values(COLUMNS, ignore_index=True)
+
+
+def unsorted(logs: Mapping[str, pd.DataFrame], texts: Mapping[str, str]) -> pd.DataFrame:
+    """The rows of `behaviours` in no order."""
     clicks = logs["item_clicks"]
     named = zip(clicks["item_id"], clicks["title"], strict=True)
     called = clicks.assign(content=[texts.get(item, title) for item, title in named])
@@ -27,8 +32,7 @@ def behaviours(
     table = pd.concat(parts, ignore_index=True)
     unique = {text: normalize(text) for text in table["content"].unique()}
     table["content"] = table["content"].map(unique)
-    table = table[table["content"] != ""]
-    return table.sort_values(COLUMNS, ignore_index=True)
+    return table[table["content"] != ""]
 
 
 def _part(rows: pd.DataFrame, kind: str, time: str, content: str) -> pd.DataFrame:
@@ -46,6 +50,8 @@ def hint_clicks(logs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def with_late_clicks(impressions: pd.DataFrame, late: pd.DataFrame) -> pd.DataFrame:
     """Impressions with `clicked` and `click_time` completed by the late clicks that belong to
     them; a late click without its impression is ignored."""
+    if late.empty:
+        return impressions.copy()
     keys = ["request_id", "position"]
     merged = impressions.merge(late.drop_duplicates(keys), on=keys, how="left", suffixes=("", "_l"))
     merged["clicked"] = merged["clicked"] | merged["click_time_l"].notna()

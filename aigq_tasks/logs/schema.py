@@ -138,13 +138,14 @@ SCHEMAS: dict[str, pa.DataFrameSchema] = {
     ),
     "hint_rankings": pa.DataFrameSchema(
         {
+            "request_id": _text(_ID),
             "user_id": _text(_ID),
             "rank": pa.Column("int64", pa.Check.ge(1, error="rank")),
             "query": _query(),
             "source": _text(_ID),
             "rank_score": pa.Column("float64", pa.Check(np.isfinite, name="rank_score")),
         },
-        unique=["user_id", "rank"],
+        unique=["request_id", "rank"],
     ),
     "late_clicks": pa.DataFrameSchema(
         {

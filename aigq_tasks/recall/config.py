@@ -20,6 +20,38 @@ class Exposure(_Config):
     )
 
 
+class Candidates(_Config):
+    """What the stack asks of its sources, and what it leaves of it."""
+
+    per_source: int = Field(6, ge=1, description="candidates a recall source may propose")
+    quotas: tuple[tuple[str, int], ...] = Field(
+        (("own_history", 12), ("u2q", 12)), description="of single sources, by name, where another"
+    )
+    diversity: float = Field(
+        0.02,
+        ge=0,
+        description="how much of its score a query loses that means the same as one above it, in "
+        "units of click probability",
+    )
+    same_cosine: float = Field(
+        0.6, gt=0, le=1, description="cosine from which two queries are near-duplicates"
+    )
+    same_words: float = Field(
+        0.75, gt=0, le=1, description="share of common words from which they are"
+    )
+
+    def of(self, source: str) -> int:
+        """How many candidates the source may propose."""
+        return dict(self.quotas).get(source, self.per_source)
+
+
+class ClusterConfig(_Config):
+    """Which texts are embedded, and into how many clusters they fall."""
+
+    texts: int = Field(20_000, ge=2, description="most frequent contents whose vectors are stored")
+    clusters: int = Field(300, ge=1)
+
+
 class EbrConfig(_Config):
     """Sizes and schedule of the two towers. The defaults allow at most 1 M parameters."""
 

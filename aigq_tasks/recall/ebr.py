@@ -20,7 +20,8 @@ import torch  # noqa: TID253 - this module is all torch; stages import it when t
 from numpy.typing import NDArray
 
 from aigq_tasks.errors import AigqError
-from aigq_tasks.recall.coclick import top_k
+from aigq_tasks.recall.asked import DAY_US, Asked, Proposals, RecallSource, chunks, top_k
+from aigq_tasks.recall.asked import KINDS as MEMORY_KINDS
 from aigq_tasks.recall.config import EbrConfig
 from aigq_tasks.storage.canonical import to_json
 
@@ -80,7 +81,7 @@ class States:
 
 
 @dataclass(frozen=True)
-class Ebr:
+class Ebr(RecallSource):
     """A trained two-tower model."""
 
     name: ClassVar[str] = "ebr"
@@ -88,31 +89,30 @@ class Ebr:
     vocabulary: Vocabulary
     params: Params
 
-    def recall(
-        self, user_ids: Sequence[str], history: pd.DataFrame, as_of: pd.Timestamp, k: int
-    ) -> dict[str, list[tuple[str, float]]]:
-        """Per user the k queries of highest dot product (exact search); ties go by query text.
-
-        Args:
-            user_ids: whom to answer for; a user without history gets what is popular.
-            history: behaviours; rows at or after `as_of` are not read.
-        """
-        users = pd.Index(user_ids)
-        past = _past(history[history["user_id"].isin(users)], as_of)
-        day = np.full(len(users), _day(as_of.to_datetime64()))
-        states = _states(past, users, day, day + 1, self.vocabulary, self.config.max_events)
-        queries = np.array(self.vocabulary.queries, dtype=object)
-        recalled: dict[str, list[tuple[str, float]]] = {}
+    def propose(self, asked: Asked, k: int) -> Proposals:
+        """The k queries of highest dot product (exact search); ties go by query text. A user
+        without history gets what is popular."""
+        memory = asked.memory
+        used, number = np.unique(memory.text, return_inverse=True)
+        content = pd.Index(self.vocabulary.contents).get_indexer(memory.texts[used]) + 1
+        kind = np.array([KINDS.index(name) for name in MEMORY_KINDS])[memory.kind]
+        start = np.maximum(asked.start, asked.stop - self.config.max_events)
+        day, rows = memory.time // DAY_US, content[number].astype(np.int64)
+        states = States(rows, kind, day, start, asked.stop, asked.day)
+        found: list[tuple[NDArray[np.intp], NDArray[np.floating]]] = []
         with torch.no_grad(), _one_thread():
             contents, towers = self._content_vectors, self._query_towers
-            for first in range(0, len(users), _USERS_AT_ONCE):
-                rows = np.arange(first, min(first + _USERS_AT_ONCE, len(users)))
-                user = user_tower(self.params, contents, *states.bag(rows))
+            for part in chunks(len(asked), _USERS_AT_ONCE):
+                bag = states.bag(np.arange(part.start, part.stop))
+                user = user_tower(self.params, contents, *bag)
                 scores = (user @ towers[1:].T + self.params["bias"][1:]).numpy()
-                for user_id, (columns, values) in zip(users[rows], top_k(scores, k), strict=True):
-                    best = zip(queries[columns].tolist(), values.tolist(), strict=True)
-                    recalled[user_id] = list(best)
-        return recalled
+                found += top_k(scores, k)
+        return Proposals(
+            np.array(self.vocabulary.queries, dtype=object),
+            np.repeat(np.arange(len(asked)), [len(columns) for columns, _ in found]),
+            np.concatenate([np.empty(0, np.int64), *(columns for columns, _ in found)]),
+            np.concatenate([np.empty(0), *(values for _, values in found)]),
+        )
 
     @cached_property
     def _content_vectors(self) -> torch.Tensor:

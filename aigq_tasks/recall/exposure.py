@@ -24,7 +24,7 @@ def expose(
     """Draw the SLOTS hints of every request, with the exact propensity of each.
 
     A request draws its exploring slot e uniformly. Slots are filled from the top:
-    slot e uniformly from all of the user's candidates not yet shown, the others by Plackett-Luce
+    slot e uniformly from all of the request's candidates not yet shown, the others by Plackett-Luce
     (softmax of rank_score / temperature over those of the top_n not yet shown). Draws depend on
     (seed, request_id) alone, so other requests, their order, and the arm of an experiment do not
     change them.
@@ -39,23 +39,25 @@ def expose(
     product of a page's propensities is the probability of that page.
 
     Args:
-        ranking: of `HintStack.rank`.
+        ranking: request_id, rank, query, source, rank_score; with user_id in place of request_id
+            it is that of all requests of a user.
         requests: request_id, user_id, time.
 
     Returns:
         request_id, user_id, time, position (1..SLOTS), query, source, rank_score, propensity,
-        explored; in the order of `requests`, then position. A user with fewer candidates than slots
-        gets as many rows.
+        explored; in the order of `requests`, then position. A request with fewer candidates than
+        slots gets as many rows.
 
     Raises:
-        AigqError: a request of a user who has no ranking.
+        AigqError: a request that has no ranking.
     """
-    users = ranking["user_id"].unique()
-    user_row = pd.Index(users).get_indexer(pd.Index(requests["user_id"]))
-    if (user_row < 0).any():
-        missing = requests["user_id"].to_numpy()[user_row < 0][0]
-        raise AigqError(f"user {missing} has no ranking; rank every user who makes a request")
-    rows = _grid(ranking, users)[user_row]
+    by = "request_id" if "request_id" in ranking else "user_id"
+    ranked = ranking[by].unique()
+    ranked_row = pd.Index(ranked).get_indexer(pd.Index(requests[by]))
+    if (ranked_row < 0).any():
+        missing = requests[by].to_numpy()[ranked_row < 0][0]
+        raise AigqError(f"{by} {missing} has no ranking; rank every request")
+    rows = _grid(ranking[by], ranking["rank"], ranked)[ranked_row]
     scores = ranking["rank_score"].to_numpy(dtype=np.float64)[rows]
     uniforms = _uniforms(seed, requests["request_id"])
     slots = fill_slots(scores, rows >= 0, uniforms, exposure)
@@ -249,12 +251,13 @@ def plackett_luce(logits: NDArray[np.float64], left: NDArray[np.bool_]) -> NDArr
     return probability
 
 
-def _grid(ranking: pd.DataFrame, users: NDArray[np.object_]) -> NDArray[np.intp]:
-    """Row numbers of `ranking` by user and rank, (users, longest ranking); -1 where it ends."""
-    longest = int(ranking["rank"].max()) if len(ranking) else 1
-    grid = np.full((len(users), longest), -1)
-    user = pd.Index(users).get_indexer(pd.Index(ranking["user_id"]))
-    grid[user, ranking["rank"].to_numpy() - 1] = np.arange(len(ranking))
+def _grid(
+    owner: "pd.Series[str]", rank: "pd.Series[int]", owners: NDArray[np.object_]
+) -> NDArray[np.intp]:
+    """Row numbers of a ranking by owner and rank, (owners, longest ranking); -1 where it ends."""
+    longest = int(rank.max()) if len(rank) else 1
+    grid = np.full((len(owners), longest), -1)
+    grid[pd.Index(owners).get_indexer(pd.Index(owner)), rank.to_numpy() - 1] = np.arange(len(rank))
     return grid
 
 

@@ -5,7 +5,7 @@ The rate of return is the Modified Poisson-Gamma model of Bhagat et al., "Buy It
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -13,6 +13,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from aigq_tasks.recall.asked import (
+    DAY_US,
+    ITEM_CLICK,
+    Asked,
+    Ints,
+    Proposals,
+    RecallSource,
+    Texts,
+)
 from aigq_tasks.storage.canonical import to_json
 
 FILE = "own_history.json"
@@ -20,7 +29,7 @@ _UNSEEN_SHARE = 0.5  # repeat share of a need newer than the release: build's sh
 
 
 @dataclass(frozen=True)
-class OwnHistory:
+class OwnHistory(RecallSource):
     """What all shoppers together know of needs; the user's part is read at recall.
 
     A need is what one thing is called on the shelf: an item text, and every query about it.
@@ -32,53 +41,61 @@ class OwnHistory:
     alpha: float
     beta_days: float
 
-    def recall(
-        self, user_ids: Sequence[str], history: pd.DataFrame, as_of: pd.Timestamp, k: int
-    ) -> dict[str, list[tuple[str, float]]]:
-        """Per user the k needs with the highest rate of return, as queries, best first.
+    def propose(self, asked: Asked, k: int) -> Proposals:
+        """Per request the k needs with the highest rate of return, as queries, best first.
 
         score = repeat_share(need) · rate (see `return_rate`), per day. A need is shown as the
         query that this user typed most for it (then most recently, then by text); a need that
         the user never typed is shown as its item text if some shopper searched exactly that, else
-        not at all. Ties go by query text.
-
-        Args:
-            user_ids: whom to answer for; users without history get an empty list.
-            history: behaviours; rows at or after `as_of` are not read.
+        not at all. Ties go by query text. What was done on the day itself counts too.
         """
-        events = history[(history["time"] < as_of) & history["user_id"].isin(list(user_ids))]
-        events = events.assign(
-            need=events["content"].map(self.need_of).fillna(events["content"]),
-            day=events["time"].dt.normalize(),
-        )
-        scored = self._score(events, as_of)
-        scored = scored.merge(_phrasing(events), on=["user_id", "need"], how="left")
-        searched = scored["need"].where(scored["need"].isin(list(self.need_of)))
-        scored["query"] = scored["phrase"].fillna(searched)
-        best = (
-            scored.dropna(subset=["query"])
-            .sort_values(["user_id", "score", "query"], ascending=[True, False, True])
-            .groupby("user_id")
-            .head(k)
-        )
-        recalled: dict[str, list[tuple[str, float]]] = {user: [] for user in user_ids}
-        for user, query, score in zip(best["user_id"], best["query"], best["score"], strict=True):
-            recalled[user].append((query, score))
-        return recalled
-
-    def _score(self, events: pd.DataFrame, as_of: pd.Timestamp) -> pd.DataFrame:
-        """user_id, need, score from events with need and day."""
-        visits = _visits(events)
+        past = asked.past()
+        used, text = np.unique(asked.memory.text[past.rows], return_inverse=True)
+        needs = self._needs(asked.memory.texts[used])
+        need = needs.of_text[text]
+        key = past.owner * len(needs.texts) + need
+        order = np.argsort(key, kind="stable")  # in order of time within a need
+        pair, first, count = np.unique(key[order], return_index=True, return_counts=True)
+        day = (asked.memory.time[past.rows] // DAY_US)[order]
+        new_day = np.ones(len(day))
+        new_day[1:] = (day[1:] != day[:-1]) | (key[order][1:] != key[order][:-1])
+        group = np.repeat(np.arange(len(pair)), count)
+        owner, of_need = np.divmod(pair, max(1, len(needs.texts)))
+        today = asked.day[owner]
         rate = return_rate(
-            visits["visits"].to_numpy(dtype=float),
-            (as_of - visits["first"]).dt.days.to_numpy(dtype=float),
-            (as_of - visits["last"]).dt.days.to_numpy(dtype=float),
+            np.bincount(group, new_day, len(pair)).astype(np.float64),
+            (today - day[first]).astype(np.float64),
+            (today - day[first + count - 1]).astype(np.float64),
             self.alpha,
             self.beta_days,
         )
-        # Without any row, map keeps the type of the text.
-        share = visits["need"].map(self.repeat_share).astype("float64").fillna(_UNSEEN_SHARE)
-        return visits[["user_id", "need"]].assign(score=rate * share)
+        query = needs.shown[of_need]
+        typed = asked.memory.kind[past.rows] != ITEM_CLICK
+        time = asked.memory.time[past.rows[typed]]
+        phrase_of, phrase = _phrasing(key[typed], text[typed], time, needs.place)
+        query[np.searchsorted(pair, phrase_of)] = phrase
+        shown = query >= 0
+        score = (rate * needs.share[of_need])[shown]
+        return Proposals.best(needs.texts, owner[shown], query[shown], score, needs.place, k)
+
+    def _needs(self, texts: pd.Index) -> "_Needs":
+        """The needs of contents: contents first, then what else needs are called, numbered on."""
+        contents = texts.tolist()
+        called = [self.need_of.get(text, text) for text in contents]
+        more = sorted(set(called) - set(contents))
+        names = contents + more
+        number = {name: i for i, name in enumerate(names)}
+        shown = [i if name in self.need_of else -1 for i, name in enumerate(names)]
+        share = [self.repeat_share.get(name, _UNSEEN_SHARE) for name in names]
+        place = np.empty(len(names), np.int64)
+        place[np.argsort(np.array(names, dtype=object))] = np.arange(len(names))
+        return _Needs(
+            np.array(names, dtype=object),
+            np.array([number[name] for name in called], np.int64),
+            np.array(shown, np.int64),
+            np.array(share, np.float64),
+            place,
+        )
 
     def to_files(self) -> dict[str, bytes]:
         """{file name: bytes}; equal objects give equal bytes."""
@@ -171,12 +188,27 @@ def _visits(events: pd.DataFrame) -> pd.DataFrame:
     return grouped.agg(visits="size", first="min", last="max").reset_index()
 
 
-def _phrasing(events: pd.DataFrame) -> pd.DataFrame:
-    """user_id, need, phrase: how this user puts this need in a query."""
-    typed = events[events["kind"] != "item_click"]
-    used = typed.groupby(["user_id", "need", "content"])["time"].agg(times="size", last="max")
-    ordered = used.reset_index().sort_values(
-        ["user_id", "need", "times", "last", "content"], ascending=[True, True, False, False, True]
-    )
-    first = ordered.drop_duplicates(["user_id", "need"])
-    return first[["user_id", "need", "content"]].rename(columns={"content": "phrase"})
+def _phrasing(key: Ints, text: Ints, time: Ints, place: Ints) -> tuple[Ints, Ints]:
+    """How each user puts each need in a query: (key of the pair, text), of typed queries in order
+    of user and time. key: of the user and need, text, time: (rows,)."""
+    width = len(place) + 1
+    used = key * width + text
+    of_used, last, times = np.unique(used[::-1], return_index=True, return_counts=True)
+    latest = time[::-1][last]
+    pair, phrase = np.divmod(of_used, width)
+    order = np.lexsort((place[phrase], -latest, -times, pair))
+    first = order[np.diff(pair[order], prepend=-1) > 0]
+    return pair[first], phrase[first]
+
+
+@dataclass(frozen=True)
+class _Needs:
+    """texts: of contents and needs. of_text: number of each content's need. shown: what a need
+    that a user never typed is shown as, -1 for nothing. share: repeat share. place: in order of
+    texts. Arrays (texts,); of_text (contents,)."""
+
+    texts: Texts
+    of_text: Ints
+    shown: Ints
+    share: NDArray[np.float64]
+    place: Ints

@@ -1,32 +1,35 @@
 """Recall by global popularity: what shoppers searched lately, whoever asks."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
 import pandas as pd
 
+from aigq_tasks.recall.asked import Asked, Proposals, RecallSource
 from aigq_tasks.storage.canonical import to_json
 
 FILE = "popularity.json"
 
 
 @dataclass(frozen=True)
-class Popularity:
+class Popularity(RecallSource):
     """Queries by decayed count, best first; the same answer for every user."""
 
     name: ClassVar[str] = "popularity"
     queries: tuple[str, ...]
     scores: tuple[float, ...]
 
-    def recall(
-        self, user_ids: Sequence[str], history: pd.DataFrame, as_of: pd.Timestamp, k: int
-    ) -> dict[str, list[tuple[str, float]]]:
-        """The k most popular queries for each user; history and as_of are not read."""
-        best = list(zip(self.queries[:k], self.scores[:k], strict=True))
-        return {user: list(best) for user in user_ids}
+    def propose(self, asked: Asked, k: int) -> Proposals:
+        """The k most popular queries for every request; the past is not read."""
+        best = min(k, len(self.queries))
+        return Proposals(
+            np.array(self.queries, dtype=object),
+            np.repeat(np.arange(len(asked)), best),
+            np.tile(np.arange(best), len(asked)),
+            np.tile(np.array(self.scores[:best], np.float64), len(asked)),
+        )
 
     def to_files(self) -> dict[str, bytes]:
         """{file name: bytes}; equal objects give equal bytes."""

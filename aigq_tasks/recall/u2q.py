@@ -8,30 +8,42 @@ release to release until the user is refreshed.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from typing import ClassVar
 
+import numpy as np
 import pandas as pd
 
 from aigq_tasks.context.queries import normalize
+from aigq_tasks.recall.asked import Asked, Ints, Proposals, RecallSource, Texts, runs_of
 
 
 @dataclass(frozen=True)
-class U2qSource:
+class U2qSource(RecallSource):
     """Recall from the entries of a release."""
 
     name: ClassVar[str] = "u2q"
     entries: pd.DataFrame
 
-    def recall(
-        self, user_ids: Sequence[str], history: pd.DataFrame, as_of: pd.Timestamp, k: int
-    ) -> dict[str, list[tuple[str, float]]]:
-        """The first k queries of each user's list; history and as_of are not read."""
-        recalled: dict[str, list[tuple[str, float]]] = {user: [] for user in user_ids}
-        wanted = self.entries["user_id"].isin(list(user_ids)) & (self.entries["rank"] <= k)
-        best = self.entries[wanted]
-        for user, query, score in zip(best["user_id"], best["query"], best["score"], strict=True):
-            recalled[user].append((query, score))
-        return recalled
+    def propose(self, asked: Asked, k: int) -> Proposals:
+        """The first k queries of each user's list; the past is not read."""
+        users, texts, text, start = self._lists
+        user = users.get_indexer(pd.Index(asked.user_ids, dtype=object))
+        known = user >= 0
+        first = np.where(known, start[user], 0)
+        last = np.where(known, np.minimum(start[user + 1], first + k), 0)
+        runs = runs_of(first, last)
+        score = self.entries["score"].to_numpy(np.float64)
+        return Proposals(texts, runs.owner, text[runs.rows], score[runs.rows])
+
+    @cached_property
+    def _lists(self) -> tuple[pd.Index, Texts, Ints, Ints]:
+        """Users, texts, the text of each entry, and the first entry of each user."""
+        user, users = pd.factorize(self.entries["user_id"])  # sorted already
+        text, texts = pd.factorize(self.entries["query"], sort=True)
+        start = np.searchsorted(user, np.arange(len(users) + 1))
+        queries = np.array(texts, dtype=object)
+        return pd.Index(users, dtype=object), queries, text.astype(np.int64), start.astype(np.int64)
 
 
 def build(lists: Mapping[str, Sequence[str]], day: date) -> pd.DataFrame:

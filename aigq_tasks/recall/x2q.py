@@ -5,12 +5,22 @@ are built from whole numbers, which sum to the same in any order: the table is t
 on any engine and thread count.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 import pandas as pd
 
+from aigq_tasks.recall.asked import (
+    Asked,
+    Ints,
+    Proposals,
+    RecallSource,
+    Texts,
+    latest_contents,
+    runs_of,
+)
 from aigq_tasks.recall.config import IndexConfig
 
 if TYPE_CHECKING:
@@ -21,32 +31,37 @@ RECENT = 10  # distinct contents of a user, the latest, that trigger queries
 
 
 @dataclass(frozen=True)
-class X2qSource:
+class X2qSource(RecallSource):
     """Recall from a release's index: trigger, rank, query, score (`x2q_entries`)."""
 
     name: ClassVar[str] = "x2q"
     entries: pd.DataFrame
 
-    def recall(
-        self, user_ids: Sequence[str], history: pd.DataFrame, as_of: pd.Timestamp, k: int
-    ) -> dict[str, list[tuple[str, float]]]:
-        """Per user the k best queries of the latest RECENT contents before `as_of`; a query that
+    def propose(self, asked: Asked, k: int) -> Proposals:
+        """The k best queries of the latest RECENT contents before each request; a query that
         several of them trigger has its best score. Ties go by query text."""
-        before = history[(history["time"] < as_of) & history["user_id"].isin(list(user_ids))]
-        latest = before.sort_values("time", kind="stable").drop_duplicates(
-            ["user_id", "content"], keep="last"
-        )
-        latest = latest.groupby("user_id").tail(RECENT)
-        hits = latest[["user_id", "content"]].merge(
-            self.entries, left_on="content", right_on="trigger"
-        )
-        best = hits.groupby(["user_id", "query"])["score"].max().reset_index()
-        best = best.sort_values(["user_id", "score", "query"], ascending=[True, False, True])
-        recalled: dict[str, list[tuple[str, float]]] = {user: [] for user in user_ids}
-        for user, rows in best.groupby("user_id"):
-            top = rows.head(k)
-            recalled[str(user)] = list(zip(top["query"], top["score"], strict=True))
-        return recalled
+        triggers, texts, query, start = self._index
+        latest = latest_contents(asked, RECENT)
+        owner, text = latest.asked, latest.text
+        trigger = triggers.get_indexer(asked.memory.texts)[text]
+        known = trigger >= 0
+        owner, trigger = owner[known], trigger[known]
+        hits = runs_of(start[trigger], start[trigger + 1])
+        score = self.entries["score"].to_numpy(np.float64)[hits.rows]
+        width = max(1, len(texts))
+        key, pair = np.unique(owner[hits.owner] * width + query[hits.rows], return_inverse=True)
+        best = np.full(len(key), -np.inf)
+        np.maximum.at(best, pair, score)
+        return Proposals.best(texts, key // width, key % width, best, np.arange(len(texts)), k)
+
+    @cached_property
+    def _index(self) -> tuple[pd.Index, Texts, Ints, Ints]:
+        """Triggers, texts, the query of each entry, and the first entry of each trigger."""
+        trigger, triggers = pd.factorize(self.entries["trigger"])  # sorted already
+        query, texts = pd.factorize(self.entries["query"], sort=True)
+        start = np.searchsorted(trigger, np.arange(len(triggers) + 1)).astype(np.int64)
+        names = pd.Index(triggers, dtype=object)
+        return names, np.array(texts, dtype=object), query.astype(np.int64), start
 
 
 def x2q_entries(ties: "ir.Table", signals: "ir.Table", config: IndexConfig) -> "ir.Table":

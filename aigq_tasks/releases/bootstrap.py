@@ -53,7 +53,8 @@ FIRST_ITEM_TEXTS = ITEM_TEXTS.without("release item-texts").reading(
     Result("item-model", key="release item-model")
 )
 FIRST_RECALL = RECALL.without("release recall").reading(
-    Result("item-texts", key="release item-texts")
+    Result("item-texts", key="release item-texts"),
+    Result("categories", key="release categories"),
 )
 # No gate judges these days, so nobody is held out.
 ALL_SAMPLES = replace(

@@ -1,7 +1,9 @@
 """What a release shows a user, and what a trigger leads to in it."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime, time
+
+import pandas as pd
 
 from aigq_tasks.context.queries import normalize
 from aigq_tasks.errors import AigqError
@@ -10,6 +12,7 @@ from aigq_tasks.pipeline.context import Context
 from aigq_tasks.pipeline.reading import logs_of, model, need, stored, table
 from aigq_tasks.serving.histories import BEHAVIOUR_TABLES
 from aigq_tasks.serving.indexes import U2Q, X2Q, connect, get_u2q, lookup_x2q, version_of
+from aigq_tasks.serving.requests import answering
 from aigq_tasks.serving.stack import STACK_KINDS, release_stack
 from aigq_tasks.storage.ledger import Entry
 
@@ -39,8 +42,11 @@ def cached_list(ctx: Context, entry: Entry, user: str) -> list[str]:
     return [query for query, _ in cached.queries] if cached else []
 
 
-def ranking_rows(ctx: Context, entry: Entry, user: str, day: date) -> list[dict[str, str]]:
-    """What all sources of the release together show the user on `day`: the first SHOWN hints.
+def ranking_rows(
+    ctx: Context, entry: Entry, user: str, day: date, at: time | None = None
+) -> list[dict[str, str]]:
+    """What all sources of the release together rank for the user on `day`: the first SHOWN hints;
+    when the day begins, or `at` a time of it, with what the log of the day holds until then.
     The models are loaded for it, which takes seconds."""
     settings = ctx.settings
     stack = release_stack(
@@ -51,9 +57,14 @@ def ranking_rows(ctx: Context, entry: Entry, user: str, day: date) -> list[dict[
         },
         logs_of(ctx, before(ctx.moment(day)), BEHAVIOUR_TABLES),
         day,
-        settings.recall.per_source,
+        settings.recall.candidates,
         settings.ctr.own_brand,
     )
+    moment = datetime.combine(day, at or time())
+    request = pd.DataFrame({"request_id": [user], "user_id": [user], "time": [moment]})
+    so_far = logs_of(ctx, [day], BEHAVIOUR_TABLES) if at else {}
+    serve = answering(stack, entry.served, settings.exposure, settings.seed)
+    ranked = serve(request.astype({"time": "datetime64[us]"}), so_far).rankings
     return [
         {
             "rank": str(hint.rank),
@@ -61,7 +72,7 @@ def ranking_rows(ctx: Context, entry: Entry, user: str, day: date) -> list[dict[
             "source": str(hint.source),
             "score": f"{hint.rank_score:.4f}",
         }
-        for hint in stack.rank([user]).head(SHOWN).itertuples(index=False)
+        for hint in ranked.head(SHOWN).itertuples(index=False)
     ]
 
 

@@ -16,10 +16,10 @@ _PLACES = 1 << 32  # more than there are places in a tier
 
 
 def direct_candidates(sessions: ir.Table, impressions: ir.Table, rankings: ir.Table) -> ir.Table:
-    """Eq 3: the clicked hints of the exposure, then what production ranked for the user."""
+    """Eq 3: the clicked hints of the exposure, then what production ranked for the request."""
     return ibis.union(
         _tier(CLICKED, sessions, _clicks(impressions), "session_id"),
-        _tier(RANKED, sessions, _ranks(rankings), "user_id"),
+        _tier(RANKED, sessions, _ranks(rankings), "session_id"),
     )
 
 
@@ -31,7 +31,8 @@ def think_candidates(
     generated: ir.Table,
 ) -> ir.Table:
     """Eq 4: the hints clicked that day, then the day's searches anywhere, then what production
-    ranked, then what a language model proposed (generated: user_id, place, query)."""
+    ranked in the day's requests (a query at its best rank), then what a language model proposed
+    (generated: user_id, place, query)."""
     order = ibis.window(group_by="user_id", order_by=["time", "event_id"])
     asked = searches.mutate(place=ibis.row_number().over(order))
     return ibis.union(
@@ -80,7 +81,7 @@ def _clicks(impressions: ir.Table) -> ir.Table:
 
 
 def _ranks(rankings: ir.Table) -> ir.Table:
-    return rankings.select("user_id", "query", place="rank")
+    return rankings.select("user_id", "query", place="rank", session_id="request_id")
 
 
 def _tier(tier: int, sessions: ir.Table, rows: ir.Table, key: str) -> ir.Table:

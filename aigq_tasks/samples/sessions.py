@@ -14,7 +14,7 @@ COLUMNS = ("session_id", "user_id", "time")
 # What both stages of sample construction read of each log table.
 LOG_COLUMNS = {
     "hint_impressions": ["user_id", "time", "request_id", "position", "query", "clicked"],
-    "hint_rankings": ["user_id", "rank", "query"],
+    "hint_rankings": ["request_id", "user_id", "rank", "query"],
     "searches": ["event_id", "user_id", "time", "query"],
     "item_clicks": ["user_id", "time"],
 }

@@ -32,8 +32,11 @@ class Served:
     features: "pd.DataFrame"
 
 
-# Requests of a day (request_id, user_id, time; other columns are ignored) -> what they were shown.
-Serve = Callable[["pd.DataFrame"], Served]
+# Requests of a day (request_id, user_id, time; other columns are ignored), and the day's tables so
+# far (searches, item_clicks, search_clicks, hint_impressions with their clicks; of all users), of
+# which whoever ranks uses only rows before each request's second -> what they were shown. A source
+# may ask several times a day, in rounds.
+Serve = Callable[["pd.DataFrame", "Mapping[str, pd.DataFrame]"], Served]
 
 
 class Source(Protocol):

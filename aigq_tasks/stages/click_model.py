@@ -33,7 +33,8 @@ class CtrSlice(Slice):
 
 
 def compute(given: Given, settings: CtrSlice, day: date) -> Output:
-    """φ_D of Eq 14, and how φ of the release that served D did on D."""
+    """φ_D of Eq 14, how φ of the release that served D did on D, and, for the gate, how a model
+    trained without D does on D."""
     from ctr_model.train import train
 
     rows = _impressions(given.logs("shown"))
@@ -49,12 +50,16 @@ def compute(given: Given, settings: CtrSlice, day: date) -> Output:
     charts: dict[str, bytes] = {}
     if given.released("ctr"):
         metrics, charts = _progressive(given.release("ctr"), rows[today], day)
+    # Of this day's model; a slope below 0 ranks backwards whatever the one without the day does.
+    slope = {"calibration_slope": round(model.calibration.slope, 6)}
+    next_day = _next_day(rows, today.to_numpy(), settings) | slope
+    metrics |= {f"next_day/{name}": next_day[name] for name in ("auc", "ece") if name in next_day}
     metrics |= {"rows": float(len(training)), "clicks": float(training["clicked"].sum())}
     metrics["trees"] = float(model.training["trees"])
     newest = {name: round(value, 6) for name, value in sorted(model.metrics.items())}
     metrics |= {f"newest/{name}": newest[name] for name in ("auc", "ece") if name in newest}
     return Output(
-        files=model.to_files(), records={"newest.json": newest}, metrics=metrics, charts=charts
+        files=model.to_files(), records={"next_day.json": next_day}, metrics=metrics, charts=charts
     )
 
 
@@ -74,6 +79,24 @@ def _arrays(rows: pd.DataFrame) -> tuple[Any, Any, Any]:
     features = rows[list(FEATURES)].to_numpy(np.float32)
     days = rows["time"].to_numpy().astype("M8[D]")
     return features, rows["clicked"].to_numpy(bool), days
+
+
+def _next_day(
+    rows: pd.DataFrame, today: "np.typing.NDArray[np.bool_]", settings: CtrSlice
+) -> dict[str, float]:
+    """How the same training does on the next day: metrics on the day's rows of a model made of the
+    days before. Neither its trees nor its calibration know of the day. {} where those days are too
+    few."""
+    from ctr_model.train import train
+    from ctr_model.validate import evaluate
+
+    try:
+        earlier = train(*_arrays(rows[~today]), settings.train, settings.seed)
+    except ValueError:
+        return {}
+    features, clicked, _ = _arrays(rows[today])
+    found = evaluate(clicked, earlier.predict(features))
+    return {name: round(value, 6) for name, value in sorted(found.items())}
 
 
 def _progressive(

@@ -28,7 +28,7 @@ from aigq_tasks.pipeline.given import Given, Stored
 from aigq_tasks.pipeline.lines import WEEK_AGO, WeekAgo
 from aigq_tasks.pipeline.reads import Logs, Read, Release, Result, Truth, today
 from aigq_tasks.pipeline.stage import Output, Slice, Stage
-from aigq_tasks.recall.config import Exposure
+from aigq_tasks.recall.config import Candidates, Exposure
 from aigq_tasks.samples.holdout import held_out
 from aigq_tasks.serving.histories import (
     BEHAVIOUR_TABLES,
@@ -59,7 +59,7 @@ POLICIES = "policies.json"  # arm -> digest and day of the policy that wrote its
 INTERLEAVED, WITHOUT_AIGQ, PRODUCTION = "interleaved", "stack without AIGQ", "production"
 # Of the stack that served the day; the challenger's lists take the place of its u2q.
 RANKED = tuple(kind for kind in STACK_KINDS if kind != "u2q")
-CLASSIC = tuple(kind for kind in RANKED if kind != "x2q")
+WRITTEN = ("u2q", "x2q")  # the sources that language models write
 Written = tuple[dict[str, Lists], dict[str, dict[str, bool]]]  # lists, and which are well-formed
 
 
@@ -73,12 +73,12 @@ class Asking(Slice):
 
 
 class ClassicSlice(Asking):
-    """The settings that change what an arm lists that no policy writes. per_source: candidates
-    that a stack asks of each source."""
+    """The settings that change what an arm lists that no policy writes. candidates: those that a
+    stack asks of its sources."""
 
     list_length: int
     own_brand: tuple[str, ...]
-    per_source: int
+    candidates: Candidates
 
 
 class Judging(ClassicSlice):
@@ -210,21 +210,22 @@ def arm_scores(
 
 
 def classic_lists(given: Given, settings: ClassicSlice, case: Case) -> dict[str, Lists]:
-    """Arms that no policy writes, of the release that served the day: its recall sources, own
-    history and popularity by turns, what its stack would rank without u2q and x2q, and what all of
-    it ranked ("production")."""
+    """Arms that no policy writes, of the release that served the day, each as the day begins: its
+    recall sources, own history and popularity by turns, its stack without u2q and x2q, and all of
+    it ("production")."""
     users, k = case.users, settings.list_length
     lists: dict[str, Lists] = {}
     for name, source in classic_sources(given.release("recall")).items():
         found = source.recall(users, case.history, pd.Timestamp(case.day), k)
         lists[name] = {user: [query for query, _ in found[user]] for user in users}
     lists[INTERLEAVED] = by_turns(lists["own_history"], lists["popularity"], k)
-    models = {kind: given.release(kind) for kind in CLASSIC}
+    models = {kind: given.release(kind) for kind in STACK_KINDS}
     stack = release_stack(
-        models, given.logs("before"), case.day, settings.per_source, settings.own_brand
+        models, given.logs("before"), case.day, settings.candidates, settings.own_brand
     )
-    lists[WITHOUT_AIGQ] = _ranked(stack.rank(users), users)
-    lists[PRODUCTION] = _ranked(given.logs("today")["hint_rankings"], users)
+    without = stack.with_sources([one.name for one in stack.sources if one.name not in WRITTEN])
+    lists[WITHOUT_AIGQ] = _ranked(without.rank(users), users)
+    lists[PRODUCTION] = _ranked(stack.rank(users), users)
     return lists
 
 
@@ -234,23 +235,34 @@ def _ranked(rankings: pd.DataFrame, users: Sequence[str]) -> Lists:
     return {user: ordered.get(user, []) for user in users}
 
 
+def first_rankings(log: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """`hint_rankings` of each user's first request of a day, by user and rank."""
+    shown = log["hint_impressions"].sort_values(["time", "request_id"])
+    first = shown.drop_duplicates("user_id")["request_id"]
+    ranked = log["hint_rankings"]
+    return ranked[ranked["request_id"].isin(first)].sort_values(["user_id", "rank"])
+
+
 def reweighted_hints(
     given: Given,
     settings: EvaluateSlice,
     case: Case,
     lists: Mapping[str, Sequence[str]],
 ) -> pd.DataFrame:
-    """`evaluation.reweighting.reweighted` of the day's hints for held-out users who searched: the
-    stack that served the day with these lists in place of its u2q. lists: user -> queries."""
+    """`evaluation.reweighting.reweighted` of what held-out users who searched were shown first on
+    the day: the stack that served it with these lists in place of its u2q, as the day begins.
+    lists: user -> queries."""
     from aigq_tasks.evaluation.reweighting import reweighted
     from aigq_tasks.recall import u2q
 
-    log = given.logs("today")
-    shown = log["hint_impressions"]
-    shown = shown[shown["user_id"].isin(list(case.truth))]
+    produced = first_rankings(given.logs("today"))
+    shown = given.logs("today")["hint_impressions"]
+    shown = shown[
+        shown["user_id"].isin(list(case.truth)) & shown["request_id"].isin(produced["request_id"])
+    ]
     models = {kind: given.release(kind) for kind in RANKED}
     stack = release_stack(
-        models, given.logs("before"), case.day, settings.per_source, settings.own_brand
+        models, given.logs("before"), case.day, settings.candidates, settings.own_brand
     )
     click = click_model(models["ctr"])
     own = u2q.U2qSource(u2q.build(lists, case.day))
@@ -263,7 +275,7 @@ def reweighted_hints(
         return click.predict(stack.features(*columns).to_numpy(np.float32))
 
     ranking = other.rank(sorted(shown["user_id"].unique()))
-    return reweighted(shown, log["hint_rankings"], ranking, predict, settings.exposure)
+    return reweighted(shown, produced, ranking, predict, settings.exposure)
 
 
 def summarize(
@@ -320,7 +332,7 @@ def classic_slice(settings: "Settings") -> ClassicSlice:
         history_lines=settings.samples.history_lines,
         list_length=settings.generation.list_length,
         own_brand=settings.ctr.own_brand,
-        per_source=settings.recall.per_source,
+        candidates=settings.recall.candidates,
     )
 
 
@@ -344,13 +356,13 @@ RIVALS = Stage(
     needs=("s3",),
     reads=(
         Result("ctr"),
-        *(Release(kind) for kind in ("direct", "sft", "think", "recall", "ctr")),
+        *(Release(kind) for kind in ("direct", "sft", "think")),
         WeekAgo(),
         *JUDGED,
     ),
     settings=judging,
     compute=compute_rivals,
-)
+).reading(*map(Release, STACK_KINDS))
 
 EVALUATE = Stage(
     name="evaluate",

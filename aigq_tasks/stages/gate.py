@@ -40,9 +40,9 @@ def compute(given: Given, settings: GateSlice, day: date) -> Output:
     evaluation = given.result("evaluate")
     scores, limits = evaluation.table("scores"), settings.limits
     scores = scores[scores["query_hr_30"].notna()]  # who searched nothing says nothing of a list
-    # The day's own click model, on the newest days, which its trees did not see.
-    newest = given.result("ctr").record("newest.json")
-    faults = sanity(newest, settings.auc_floor, settings.ece_ceiling)
+    # The same training without this day, on this day: neither trees nor calibration knew of it.
+    next_day = given.result("ctr").record("next_day.json")
+    faults = sanity(next_day, settings.auc_floor, settings.ece_ceiling)
     hints = slots_of(evaluation.table("hints"))
     clicks = compare(hints, limits.min_effective, settings.seed, limits.resamples)
     lost = slow_loss(given, evaluation, limits)

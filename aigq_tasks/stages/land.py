@@ -1,8 +1,9 @@
 """Stage `logs`: land one day of the canonical event log from its source.
 
-On a day that a release serves, the source's requests are answered as that release would have:
-exposures, propensities and clicks are logged together with the features that the click model saw
-(logged at serving time, so training and serving can never disagree).
+On a day that a release serves, the source's requests are answered as that release would have, each
+with what had happened before its second: exposures, propensities and clicks are logged together
+with the features that the click model saw at that second (logged at serving time, so training and
+serving can never disagree).
 """
 
 from collections.abc import Mapping
@@ -17,9 +18,9 @@ from aigq_tasks.pipeline.given import Given
 from aigq_tasks.pipeline.reads import LOGS as NAME
 from aigq_tasks.pipeline.reads import Landing, ReleaseId, Result
 from aigq_tasks.pipeline.stage import Output, Slice, Stage
-from aigq_tasks.recall.config import Exposure
-from aigq_tasks.serving.stack import STACK_READS, ReleaseStack, stack_of
-from aigq_tasks.sources.base import Serve, Served
+from aigq_tasks.recall.config import Candidates, Exposure
+from aigq_tasks.serving.requests import answering
+from aigq_tasks.serving.stack import STACK_READS, stack_of
 
 LATE = "late_next_day"  # clicks on the day's hints that the next day's log will hold
 
@@ -28,7 +29,7 @@ class LandSlice(Slice):
     """seed: of the draws of what is shown."""
 
     seed: int
-    per_source: int
+    candidates: Candidates
     exposure: Exposure
     own_brand: tuple[str, ...]
 
@@ -37,8 +38,8 @@ def compute(given: Given, settings: LandSlice, day: date) -> Output:
     """The day's tables, quarantined rows aside."""
     serve, shown_before = None, empty("hint_impressions")
     if is_hinted(given):
-        stack = stack_of(given, day, settings.per_source, settings.own_brand)
-        serve = answering(stack, given.release_id(), settings)
+        stack = stack_of(given, day, settings.candidates, settings.own_brand)
+        serve = answering(stack, given.release_id(), settings.exposure, settings.seed)
         shown_before = given.logs("before")["hint_impressions"]
     landed = given.source().land(day, serve)
     if serve:
@@ -50,22 +51,6 @@ def compute(given: Given, settings: LandSlice, day: date) -> Output:
 def is_hinted(given: Given) -> bool:
     """Whether a release answers the day's requests."""
     return given.released("recall")
-
-
-def answering(stack: ReleaseStack, release: str, settings: LandSlice) -> Serve:
-    """What answers the requests of a day: the stack, with exploration."""
-
-    def serve(requests: pd.DataFrame) -> Served:
-        from aigq_tasks.recall.exposure import expose
-
-        rankings = stack.rank(sorted(requests["user_id"].unique()))
-        shown = expose(rankings, requests, settings.exposure, settings.seed)
-        features = stack.features(shown["user_id"], shown["query"], shown["position"])
-        features["position"] = shown["position"]  # a feature too; whole numbers make it a key
-        features.insert(0, "request_id", shown["request_id"].to_numpy())
-        return Served(shown.assign(release=release), rankings, features)
-
-    return serve
 
 
 def _late(given: Given) -> pd.DataFrame:
@@ -121,7 +106,7 @@ LOGS = Stage(
     ),
     settings=lambda settings: LandSlice(
         seed=settings.seed,
-        per_source=settings.recall.per_source,
+        candidates=settings.recall.candidates,
         exposure=settings.exposure,
         own_brand=settings.ctr.own_brand,
     ),

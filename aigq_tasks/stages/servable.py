@@ -24,6 +24,7 @@ from aigq_tasks.pipeline.calendar import history, renews_think
 from aigq_tasks.pipeline.given import Given, Stored
 from aigq_tasks.pipeline.reads import Logs, Release, Result, today
 from aigq_tasks.pipeline.stage import Output, Slice, Stage
+from aigq_tasks.recall.config import Candidates
 from aigq_tasks.serving.histories import BEHAVIOUR_TABLES, history_of, shoppers_at
 from aigq_tasks.serving.lists import Writing, generate, reason, writing
 from aigq_tasks.serving.stack import STACK_KINDS, Models, release_stack
@@ -43,7 +44,7 @@ class ServableSlice(Slice):
     canaries: int
     reasoned: int
     max_seconds: float
-    per_source: int
+    candidates: Candidates
     list_length: int
     history_lines: int
     own_brand: tuple[str, ...]
@@ -153,7 +154,7 @@ def _index(entries: pd.DataFrame) -> Iterable[str]:
 
 def _ranked(trial: Trial, users: list[str]) -> Iterable[str]:
     settings, moment = trial.settings, trial.day + timedelta(days=1)
-    stack = release_stack(trial.models, trial.logs, moment, settings.per_source, settings.own_brand)
+    stack = release_stack(trial.models, trial.logs, moment, settings.candidates, settings.own_brand)
     stack.rank(users[:1])  # what is built at first use is no user's latency
     seconds = []
     for user in users:
@@ -181,7 +182,7 @@ SERVABLE = Stage(
     ),
     settings=lambda settings: ServableSlice(
         **dict(settings.servable),
-        per_source=settings.recall.per_source,
+        candidates=settings.recall.candidates,
         list_length=settings.generation.list_length,
         history_lines=settings.samples.history_lines,
         own_brand=settings.ctr.own_brand,

@@ -93,9 +93,7 @@ def teacher_of(given: Given, settings: ThinkSampleSlice) -> "Teacher":
     make_deterministic(NO_DRAWS, settings.threads)
     coclick: Any = classic_sources(given.release("recall"))["coclick"]
     classify = classifier(given.release("categories")).classify
-    return StandIn(
-        _shares(coclick.neighbours), SentenceEncoder(), classify, settings.limits.triggers
-    )
+    return StandIn(_shares(coclick.ties), SentenceEncoder(), classify, settings.limits.triggers)
 
 
 def _shares(ties: pd.DataFrame) -> dict[str, dict[str, float]]:

@@ -1,29 +1,27 @@
 """A recall source: queries that are searched more this week than the week before."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import pandas as pd
 
-from aigq_tasks.recall.stack import HintStack, RecallSource
+from aigq_tasks.recall.asked import Asked, Proposals, RecallSource
+from aigq_tasks.recall.stack import HintStack
 from aigq_tasks.storage.canonical import to_json
 
 FILE = "rising.json"
 
 
 @dataclass(frozen=True)
-class Rising:
-    """The same for every user, best first."""
+class Rising(RecallSource):
+    """The same for every request, best first."""
 
     name: ClassVar[str] = "rising"
     best: tuple[tuple[str, float], ...]
 
-    def recall(
-        self, user_ids: Sequence[str], history: pd.DataFrame, as_of: pd.Timestamp, k: int
-    ) -> dict[str, list[tuple[str, float]]]:
-        return {user: list(self.best[:k]) for user in user_ids}
+    def propose(self, asked: Asked, k: int) -> Proposals:
+        return Proposals.of_lists([self.best[:k]] * len(asked))
 
     def to_files(self) -> dict[str, bytes]:
         return {FILE: to_json(self.best)}
@@ -52,5 +50,5 @@ history = pd.DataFrame(
 )
 source: RecallSource = build(history, NOW)
 assert source.recall(["bob"], history, NOW, 2) == {"bob": [("heroin", 1.0), ("jam", 1.0)]}
-ranked = HintStack([source], 30).rank(["bob"], history, NOW)
+ranked = HintStack([source]).rank(["bob"], history, NOW)
 assert ranked["query"].tolist() == ["jam", "tea"]  # the stack keeps what may not be shown

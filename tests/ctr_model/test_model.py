@@ -36,7 +36,7 @@ def test_files_hold_the_whole_model(model: CtrModel, features: np.ndarray) -> No
     assert card["training"]["first_day"] == "2017-11-01"
     assert card["training"]["last_day"] == "2017-11-06"
     assert card["training"]["rows"] == 1_200
-    assert card["metrics"]["rows"] == 400  # the two newest days
+    assert card["metrics"]["rows"] == 400  # the newest of three runs of six days
 
     again = CtrModel.from_files(files)
     assert again == model

@@ -13,7 +13,7 @@ import tables
 from recall.source_cases import RecallSourceCases
 
 from aigq_tasks.pipeline.runner import ask
-from aigq_tasks.recall.stack import RecallSource
+from aigq_tasks.recall.asked import RecallSource
 from aigq_tasks.settings import Settings
 from aigq_tasks.sources.base import Source
 from aigq_tasks.stages.evaluate import EVALUATE, RIVALS

@@ -51,7 +51,7 @@ def test_what_a_setting_changes_is_found() -> None:
     """By the table, which the test above holds to the code."""
     text = (tables.FOLDER / "settings.md").read_text()
     changed = dict(re.findall(r"^\| `(\S+)` \| (.*) \|$", text, re.M))
-    assert "logs" in changed["recall.per_source"].split(", ")
+    assert "logs" in changed["recall.candidates.per_source"].split(", ")
     # Found on some days and by some values alone: fewer days of hints than a window has, fewer
     # sessions than AIGQ-Think learns from.
     assert "ctr" in changed["launch_days"].split(", ")

@@ -13,7 +13,9 @@ import pandas as pd
 import pytest
 
 from aigq_tasks.context.queries import is_allowed, normalize
-from aigq_tasks.recall.stack import HintStack, RecallSource
+from aigq_tasks.recall.asked import Asked, Memory, RecallSource, microseconds
+from aigq_tasks.recall.config import Candidates
+from aigq_tasks.recall.stack import HintStack
 
 AS_OF = pd.Timestamp("2025-03-01")
 CONTENTS = ("milk", "oat milk", "jam", "tea", "green tea", "rye bread", "x" * 41, "heroin")
@@ -142,6 +144,20 @@ class RecallSourceCases:
         assert source.recall([], HISTORY, AS_OF, 5) == {}
         assert list(source.recall(USERS, behaviours(), AS_OF, 5)) == USERS
 
+    def test_what_comes_later_changes_no_earlier_request(self, source: RecallSource) -> None:
+        """Requests at every behaviour of some users: whatever else happens later, shuffled away or
+        not, each is answered as if the log ended with it."""
+        memory, own = Memory.of(HISTORY), HISTORY[HISTORY["user_id"].isin(USERS[:3])]
+        moment = microseconds(own["time"])
+        asked = Asked.of(memory, own["user_id"].tolist(), moment)
+        together = source.propose(asked, 5)
+        for i, (user, time) in enumerate(zip(own["user_id"], own["time"], strict=True)):
+            alone = source.recall([user], HISTORY[HISTORY["time"] < time], time, 5)
+            rows = together.asked == i
+            queries = together.texts[together.text[rows]].tolist()
+            mine = {user: list(zip(queries, together.score[rows].tolist(), strict=True))}
+            self.assert_same(alone, mine)
+
     def test_files_round_trip(self, source: RecallSource, recalled: Recalled) -> None:
         files = self.files(source)
         again = self.restore(files, source)
@@ -150,7 +166,8 @@ class RecallSourceCases:
 
     def test_the_stack_shows_none_that_may_not_be_shown(self, source: RecallSource) -> None:
         """A source may propose anything that the log holds: the stack is what keeps the rules."""
-        shown = HintStack((source,), 30).candidates(USERS, HISTORY, AS_OF)
+        stack = HintStack((source,), Candidates(per_source=30))
+        shown = stack.rank(USERS, HISTORY, AS_OF)
         assert len(shown)
         assert shown["query"].map(is_allowed).all()
         assert set(shown["source"]) == {source.name}

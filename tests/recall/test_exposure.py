@@ -162,6 +162,22 @@ def test_draws_depend_on_seed_and_request_alone() -> None:
     assert other["query"].tolist() != shown["query"].tolist()
 
 
+def test_a_request_may_have_a_ranking_of_its_own() -> None:
+    mine = ranking_of([0.5]).assign(request_id="u-0", query="tea")
+    other = ranking_of(SCORES).assign(request_id="u-1")
+    ranking = pd.concat([mine, other], ignore_index=True)
+    shown = expose(ranking, requests_of(2), POLICY, seed=3)
+    assert shown.loc[shown["request_id"] == "u-0", "query"].tolist() == ["tea"]
+    same = expose(ranking_of(SCORES), requests_of(2), POLICY, seed=3)
+    of_other = shown["request_id"] == "u-1"
+    pd.testing.assert_frame_equal(
+        shown[of_other].reset_index(drop=True),
+        same[same["request_id"] == "u-1"].reset_index(drop=True),
+    )
+    with pytest.raises(AigqError, match="request_id u-1 has no ranking"):
+        expose(mine, requests_of(2), POLICY, seed=3)
+
+
 def test_requests_of_a_day_differ_and_the_best_are_shown_most() -> None:
     shown = expose(ranking_of(np.linspace(0.3, 0.0, 30).tolist()), requests_of(200), Exposure(), 0)
     assert shown.groupby("request_id")["query"].agg(tuple).nunique() > 100
@@ -185,7 +201,7 @@ def test_columns_order_and_types_of_the_log() -> None:
 def test_no_requests_no_rows_and_no_ranking_is_an_error() -> None:
     assert len(expose(ranking_of(SCORES), requests_of(0), POLICY, seed=0)) == 0
     assert len(expose(ranking_of([]), requests_of(0), POLICY, seed=0)) == 0
-    with pytest.raises(AigqError, match="user stranger has no ranking"):
+    with pytest.raises(AigqError, match="user_id stranger has no ranking"):
         expose(ranking_of(SCORES), requests_of(1, "stranger"), POLICY, seed=0)
 
 

@@ -3,7 +3,7 @@ from datetime import date
 import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
-from recall.source_cases import CONTENTS, USERS, RecallSourceCases
+from recall.source_cases import CONTENTS, USERS, RecallSourceCases, behaviours
 
 from aigq_tasks.recall import u2q
 from aigq_tasks.storage.tables import from_parquet, to_parquet
@@ -72,5 +72,5 @@ def test_merge_is_a_fold_over_users(old: dict[str, list[str]], new: dict[str, li
 
 def test_recall_reads_the_first_k() -> None:
     source = u2q.U2qSource(u2q.build({"a": ["tea", "jam", "ham"], "b": ["salt"]}, MONDAY))
-    recalled = source.recall(["a", "nobody"], pd.DataFrame(), pd.Timestamp(TUESDAY), k=2)
+    recalled = source.recall(["a", "nobody"], behaviours(), pd.Timestamp(TUESDAY), k=2)
     assert recalled == {"a": [("tea", 1.0), ("jam", 0.5)], "nobody": []}

@@ -1,7 +1,7 @@
 """What is told of a small release that is live on real S3 and Valkey."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import time, timedelta
 
 import pytest
 import servers
@@ -59,6 +59,13 @@ def test_hints_of_a_user(live: Live, capsys: pytest.CaptureFixture[str]) -> None
     assert set(cached) <= {row["query"] for row in rows}
 
     capsys.readouterr()
+    # At a time of the day, with what its log holds until then: an hour after ann's searches.
+    early = hints.ranking_rows(ctx, ctx.ledger.entry(1), "ann", DAY, time(7))
+    late = hints.ranking_rows(ctx, ctx.ledger.entry(1), "ann", DAY, time(9))
+    assert early == hints.ranking_rows(ctx, ctx.ledger.entry(1), "ann", DAY)
+    assert [row["score"] for row in early] != [row["score"] for row in late]
+    with pytest.raises(AigqError, match="logs"):
+        hints.ranking_rows(ctx, entry, "ann", served, time(9))  # nothing has happened yet
     printing.print_hints(ctx, "ann", None)
     title, wrote, heading, *shown = capsys.readouterr().out.splitlines()
     assert title == f"ann on {served} · release 2 ({DAY}, accepted)"

@@ -25,9 +25,10 @@ def impressions() -> pd.DataFrame:
 
 RANKINGS = pd.DataFrame(
     {
-        "user_id": ["h1", "h1", "h1", "h2"],
-        "rank": [2, 1, 3, 1],
-        "query": ["tea", "milk", "beer", "tea"],
+        "request_id": ["r2", "r2", "r2", "r1", "r5"],
+        "user_id": ["h1", "h1", "h1", "h2", "h1"],
+        "rank": [2, 1, 3, 1, 1],
+        "query": ["tea", "milk", "beer", "tea", "ham"],
     }
 )
 USERS = pd.DataFrame({"user_id": ["h1", "h2"], "attributes": ["65+", ""]})
@@ -74,7 +75,9 @@ WORDS = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=8)
 def test_labels_are_unique_and_keep_both_orders(clicked: list[str], ranked: list[str]) -> None:
     shown = impressions().iloc[:1].merge(pd.DataFrame({"query": clicked}), "cross")
     shown = shown.assign(query=shown["query_y"], position=range(1, len(clicked) + 1))
-    places = pd.DataFrame({"user_id": "h1", "rank": range(1, len(ranked) + 1), "query": ranked})
+    places = pd.DataFrame(
+        {"request_id": "r2", "user_id": "h1", "rank": range(1, len(ranked) + 1), "query": ranked}
+    )
     (labels,) = samples(set(), shown, places)["labels"]
     # Eq 3: the clicks, then the ranking; what stands earlier is not repeated.
     assert labels == list(dict.fromkeys([*clicked, *ranked]))[:3]

@@ -79,9 +79,10 @@ def log(rng: np.random.Generator) -> dict[str, pd.DataFrame]:
         "item_clicks": pd.DataFrame({"user_id": users(800), "time": times(800)}),
         "rankings": pd.DataFrame(
             {
-                "user_id": np.repeat(np.array(USERS, object), 20),
-                "rank": np.tile(np.arange(1, 21), len(USERS)),
-                "query": queries(20 * len(USERS)),
+                "request_id": requests["request_id"].repeat(10).to_numpy(),
+                "user_id": requests["user_id"].repeat(10).to_numpy(),
+                "rank": np.tile(np.arange(1, 11), 900),
+                "query": queries(9_000),
             }
         ),
         "generated": pd.DataFrame(

@@ -33,7 +33,12 @@ SEARCHES = pd.DataFrame(
 )
 ITEM_CLICKS = pd.DataFrame({"user_id": ["h2", "h5"], "time": [at("06"), at("06")]})
 RANKINGS = pd.DataFrame(
-    {"user_id": ["h1"] * 3 + ["h2"], "rank": [2, 1, 3, 1], "query": ["tea", "milk", "honey", "tea"]}
+    {
+        "request_id": ["r2", "r2", "r2", "r1", "r4"],
+        "user_id": ["h1"] * 3 + ["h2", "h1"],
+        "rank": [2, 1, 3, 1, 2],
+        "query": ["tea", "milk", "honey", "tea", "ham"],
+    }
 )
 GENERATED = pd.DataFrame(
     {"user_id": ["h1", "h1", "h2"], "place": [1, 2, 1], "query": ["jam", "tea", "beer"]}
@@ -56,11 +61,11 @@ def test_direct_sessions_and_labels() -> None:
         ("r4", "h1", at("12")),
     ]
     candidates = direct_candidates(sessions, impressions, rankings)
-    # Eq 3: the clicks of this exposure by position, then the user's ranking; milk only once.
+    # Eq 3: the clicks of this exposure by position, then the request's ranking; milk only once.
     assert lists(rerank(candidates, 4).to_pandas()) == {
         "r1": ["beer", "tea"],
         "r2": ["milk", "rye bread", "tea", "honey"],
-        "r4": ["eggs", "milk", "tea", "honey"],
+        "r4": ["eggs", "ham"],
     }
     assert lists(rerank(candidates, 2).to_pandas())["r2"] == ["milk", "rye bread"]
 
@@ -78,11 +83,11 @@ def test_think_sessions_and_labels() -> None:
     ranked = rerank(candidates, 10).to_pandas()
     # Eq 4: clicks of the whole day, searches, ranking, proposals. "?!" is no query at all.
     assert lists(ranked) == {
-        "h1|2017-11-06": ["milk", "rye bread", "eggs", "butter", "tea", "honey", "jam"],
+        "h1|2017-11-06": ["milk", "rye bread", "eggs", "butter", "ham", "tea", "honey", "jam"],
         "h2|2017-11-06": ["beer", "tea"],
     }
     tiers = ranked[ranked["session_id"] == "h1|2017-11-06"]["tier"].tolist()
-    assert tiers == [0, 0, 0, 1, 2, 2, 3]
+    assert tiers == [0, 0, 0, 1, 2, 2, 2, 3]
     assert ranked.groupby("session_id")["rank"].agg(list).map(lambda r: r == sorted(r)).all()
 
 

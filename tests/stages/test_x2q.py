@@ -54,7 +54,7 @@ def test_how_the_index_of_yesterday_fared() -> None:
     old = entries(("milk", "butter"), ("milk", "tea"), ("rye bread", "jam"), ("soap", "towels"))
     new = entries(("milk", "butter"), ("soap", "towels"), ("soap", "jam"))
     rows = [("h1", "2017-11-05", "milk"), ("h2", "2017-11-06", "milk"), ("h3", "2017-11-01", "tea")]
-    history = pd.DataFrame(rows, columns=["user_id", "time", "content"])
+    history = pd.DataFrame(rows, columns=["user_id", "time", "content"]).assign(kind="search")
     history["time"] = pd.to_datetime(history["time"])
     users = pd.Series(["h1", "h2", "h3", "stranger"])
     # Two of four pairs are gone. Only h1 did something before the 6th that is a trigger.

@@ -6,6 +6,7 @@ together with the features that the click model saw (logged at serving time, so 
 serving can never disagree).
 """
 
+from collections.abc import Mapping
 from datetime import date
 
 import pandas as pd
@@ -40,7 +41,7 @@ def landed(
     seen = _identities(visits, config, seed)
     if serve is not None:
         requests = requests_on(day, config, seed)
-        tables |= _hints(day, requests, serve, config, seed)
+        tables |= _hints(day, requests, serve, tables, config, seed)
         seen = pd.concat([seen, requests[["user_id", "household_id"]]])
     named = pd.concat([clicks["item_id"], found["item_id"]])
     return tables | {"users": profiles(seen), "items": items_of(named.unique())}
@@ -54,11 +55,16 @@ def _identities(visits: Visits, config: MarketConfig, seed: int) -> pd.DataFrame
 
 
 def _hints(
-    day: date, requests: pd.DataFrame, serve: Serve, config: MarketConfig, seed: int
+    day: date,
+    requests: pd.DataFrame,
+    serve: Serve,
+    so_far: Mapping[str, pd.DataFrame],
+    config: MarketConfig,
+    seed: int,
 ) -> dict[str, pd.DataFrame]:
     """Have the day's requests answered and replay the clicks. Whoever serves sees who asks
     and when, not the visit that the request belongs to."""
-    served = serve(requests[["request_id", "user_id", "time"]])
+    served = serve(requests[["request_id", "user_id", "time"]], so_far)
     replayed = replay_clicks(served.exposures, requests, baskets_for(day, config, seed), seed)
     return {
         "hint_impressions": replayed.impressions,

@@ -27,7 +27,7 @@ SOURCE = MarketSource(CONFIG, SEED)
 QUERIES = ("braeburn apples", "milk", "zzz", "white bread", "bananas")
 
 
-def serve(requests: pd.DataFrame) -> Served:
+def serve(requests: pd.DataFrame, so_far: Any = None) -> Served:
     """The same five hints for everybody; the features of a hint are its request's number."""
     hints = pd.DataFrame({"position": range(1, 6), "query": QUERIES})
     shown = requests.merge(hints, "cross").assign(
@@ -35,9 +35,12 @@ def serve(requests: pd.DataFrame) -> Served:
     )
     number = np.repeat(np.arange(len(requests), dtype=np.float32), 5)
     features = shown[["request_id", "position"]].assign(number=number)
-    users = pd.DataFrame({"user_id": sorted(requests["user_id"].unique())})
     places = hints.rename(columns={"position": "rank"})
-    rankings = users.merge(places, "cross").assign(source="popularity", rank_score=0.5)
+    rankings = (
+        requests[["request_id", "user_id"]]
+        .merge(places, "cross")
+        .assign(source="popularity", rank_score=0.5)
+    )
     return Served(shown, rankings, features)
 
 
@@ -103,7 +106,7 @@ def test_every_row_keeps_the_rules_of_the_log(monkeypatch: pytest.MonkeyPatch) -
 
 def test_with_serve_the_days_requests_are_answered(landed: dict[str, pd.DataFrame]) -> None:
     asked: list[pd.DataFrame] = []
-    tables = SOURCE.land(DAY, lambda requests: asked.append(requests) or serve(requests))
+    tables = SOURCE.land(DAY, lambda requests, so_far: asked.append(requests) or serve(requests))
     (seen,) = asked
     # Whoever serves is not told which visit a request precedes, nor when that will be.
     assert list(seen.columns) == ["request_id", "user_id", "time"]
@@ -127,7 +130,7 @@ def test_with_serve_the_days_requests_are_answered(landed: dict[str, pd.DataFram
 
 
 def test_features_stand_in_the_order_of_the_impressions(landed: dict[str, pd.DataFrame]) -> None:
-    def shuffled(requests: pd.DataFrame) -> Served:
+    def shuffled(requests: pd.DataFrame, so_far: Any) -> Served:
         served = serve(requests)
         rows = served.exposures.sample(frac=1.0, random_state=1).index
         return Served(served.exposures.loc[rows], served.rankings, served.features.loc[rows])
@@ -144,7 +147,7 @@ def test_features_stand_in_the_order_of_the_impressions(landed: dict[str, pd.Dat
 
 
 def test_a_hint_without_features_is_a_broken_release() -> None:
-    def broken(requests: pd.DataFrame) -> Served:
+    def broken(requests: pd.DataFrame, so_far: Any) -> Served:
         served = serve(requests)
         return Served(served.exposures, served.rankings, served.features.iloc[1:])
 
