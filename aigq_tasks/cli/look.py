@@ -143,9 +143,10 @@ def ab(
 ) -> None:
     """Let arms answer the same requests, each with a chain of days of its own: who gets clicked?
 
-    Arms: classic (no language model), classic-again (the same, drawn anew: A/A), u2q, x2q, all
-    (policies frozen), il-grpo, grpo (AIGQ-Direct updated daily). About a minute per arm and day
-    on 2 cores; resumes where it stopped; releases nothing.
+    Arms: classic (no language model, no clusters), classic-again (the same, drawn anew: A/A),
+    cluster (with counts over clusters of queries), u2q, x2q, all (that with policies frozen),
+    il-grpo, grpo (AIGQ-Direct updated daily). About a minute per arm and day on 2 cores; resumes
+    where it stopped; releases nothing.
     """
     from aigq_tasks.research.ab import ab as run_ab
     from aigq_tasks.research.ab import chart, people_of

@@ -7,7 +7,7 @@ from what it showed itself. Only what decides nothing here (gate, evaluation) is
 
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from aigq_tasks.errors import AigqError
 from aigq_tasks.pipeline.context import Context
@@ -27,19 +27,25 @@ from aigq_tasks.storage.branch import Branch
 from aigq_tasks.storage.ledger import Entry, Ledger
 from aigq_tasks.storage.manifests import Manifest, Manifests
 
+if TYPE_CHECKING:
+    from aigq_tasks.settings import Settings
+
 LISTS = ("u2q", "x2q")  # kinds that language models write
+CLUSTERS = ("cluster",)
 WHO = "aigq ab"
 Algorithm = Literal["il_grpo", "grpo"]
 
 
 @dataclass(frozen=True)
 class Arm:
-    """about: in words. lists: which of LISTS it serves beside the classic sources. algorithm: by
-    which AIGQ-Direct is updated every day, each update served the next day; None: the policy stays
-    what it was on the first. draws: added to the seed by which hints are drawn."""
+    """about: in words. lists: which of LISTS it serves beside the classic sources. without: those
+    that are not asked. algorithm: by which AIGQ-Direct is updated every day, each update served the
+    next day; None: the policy stays what it was on the first. draws: added to the seed by which
+    hints are drawn."""
 
     name: str
     about: str
+    without: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
     algorithm: Algorithm | None = None
     draws: int = 0
@@ -48,13 +54,14 @@ class Arm:
 ARMS = {
     arm.name: arm
     for arm in (
-        Arm("classic", "the classic sources alone"),
-        Arm("classic-again", "the same, its hints drawn anew (A/A)", draws=1),
-        Arm("u2q", "+ AIGQ-Direct's lists of the night, its policy frozen", ("u2q",)),
-        Arm("x2q", "+ AIGQ-Think's index, its policy frozen", ("x2q",)),
-        Arm("all", "+ both, frozen", LISTS),
-        Arm("il-grpo", "+ both, AIGQ-Direct updated daily by IL-GRPO", LISTS, "il_grpo"),
-        Arm("grpo", "+ both, AIGQ-Direct updated daily by GRPO", LISTS, "grpo"),
+        Arm("classic", "what counts strings and categories, and EBR", CLUSTERS),
+        Arm("classic-again", "the same, its hints drawn anew (A/A)", CLUSTERS, draws=1),
+        Arm("cluster", "+ the same counts over clusters of query embeddings"),
+        Arm("u2q", "+ AIGQ-Direct's lists of the night, its policy frozen", lists=("u2q",)),
+        Arm("x2q", "+ AIGQ-Think's index instead, its policy frozen", lists=("x2q",)),
+        Arm("all", "+ both, frozen", lists=LISTS),
+        Arm("il-grpo", "+ both, AIGQ-Direct updated daily by IL-GRPO", (), LISTS, "il_grpo"),
+        Arm("grpo", "+ both, AIGQ-Direct updated daily by GRPO", (), LISTS, "grpo"),
     )
 }
 
@@ -115,7 +122,12 @@ def branch_of(ctx: Context, arm: Arm, first: date, seed: int) -> Context:
     if start.number < 1:
         raise AigqError(f"{first} starts from a shelved release: begin with a day that was served")
     branch = Branch.begin(ctx.store, f"ab/{arm.name}-{seed}", first, start.number)
-    own = replace(ctx, store=branch, manifests=Manifests(branch), ledger=Ledger(branch))
+    own = replace(
+        ctx.changed(lambda settings: _asking(settings, arm)),
+        store=branch,
+        manifests=Manifests(branch),
+        ledger=Ledger(branch),
+    )
     head = own.ledger.current()
     if head is not None and head.number == branch.last_entry:
         models = {
@@ -126,6 +138,15 @@ def branch_of(ctx: Context, arm: Arm, first: date, seed: int) -> Context:
         day = first - timedelta(days=1)
         own.ledger.append(_entry(own, day, head, models, arm))
     return own
+
+
+def _asking(settings: "Settings", arm: Arm) -> "Settings":
+    """The settings with no place for what the arm goes without."""
+    asked = settings.recall.candidates
+    quotas = dict(asked.quotas) | dict.fromkeys(arm.without, 0)
+    candidates = asked.model_copy(update={"quotas": tuple(sorted(quotas.items()))})
+    recall = settings.recall.model_copy(update={"candidates": candidates})
+    return settings.model_copy(update={"recall": recall})
 
 
 def land_day(ctx: Context, arm: Arm, day: date, seed: int) -> Manifest:

@@ -18,8 +18,8 @@ from aigq_tasks.evaluation.metrics import Truth, query_hit, scored_users
 from aigq_tasks.evaluation.truth import Truths, truths_of_day
 from aigq_tasks.logs.behaviours import behaviours, concat_days
 from aigq_tasks.logs.schema import empty
-from aigq_tasks.recall import coclick, own_history, popularity
-from aigq_tasks.recall.config import Exposure
+from aigq_tasks.recall import cooccurrence, own_history, popularity
+from aigq_tasks.recall.config import Candidates, Exposure
 from aigq_tasks.recall.exposure import expose
 from aigq_tasks.recall.stack import HintStack
 from aigq_tasks.sources.base import Serve, Served
@@ -27,8 +27,10 @@ from aigq_tasks.sources.market.clicks import interpret
 from aigq_tasks.sources.market.config import MarketConfig
 from aigq_tasks.sources.market.lexicon import MODIFIERS, load_phrasings
 from aigq_tasks.sources.market.source import MarketSource
+from aigq_tasks.stages.evaluate import first_rankings
 
 FIRST, DAYS, HISTORY_DAYS, LENGTH, SEED = date(2017, 10, 9), 5, 42, 30, 17
+(COCLICK,) = (kind for kind in cooccurrence.KINDS if kind.name == "coclick")
 AFTERNOON = pd.Timedelta(hours=15)
 BY_TURNS, COPY, TOP, FIVE, RANKING = (
     *("own history and popularity by turns", "what production showed", "the global top"),
@@ -63,10 +65,12 @@ def words_for(need_of: str) -> list[str]:
 def judged(source: MarketSource, day: date, before: list[Tables]) -> tuple[Judged, Tables]:
     history, start = behaviours(concat_days(before)), pd.Timestamp(day)
     own, popular = own_history.build(history, start), popularity.build(history, start)
-    stack = HintStack((popular, own, coclick.build(history, start)), per_source=50)
+    coclick = cooccurrence.build(history, start, COCLICK)
+    stack = HintStack((popular, own, coclick), Candidates(per_source=50, quotas=(), diversity=0.0))
 
-    def serve(requests: pd.DataFrame) -> Served:
+    def serve(requests: pd.DataFrame, so_far: Tables) -> Served:
         ranked = stack.rank(sorted(requests["user_id"].unique()), history, start)
+        ranked = requests[["request_id", "user_id"]].merge(ranked, on="user_id")
         shown = expose(ranked, requests, Exposure(), SEED).assign(release="launch")
         return Served(shown, ranked, shown[["request_id", "position"]])
 
@@ -81,7 +85,7 @@ def judged(source: MarketSource, day: date, before: list[Tables]) -> tuple[Judge
         COPY: queries_of(log["hint_impressions"].sort_values(["time", "position"])),
         TOP: top,
         FIVE: {user: words_for((mine[user] or top[user])[0]) for user in truths.users},
-        RANKING: queries_of(log["hint_rankings"].sort_values(["user_id", "rank"])),
+        RANKING: queries_of(first_rankings(log)),
     }
     later = truths_of_day(log, day, dict.fromkeys(truths.users, noon))
     return Judged(truths, later, lists, queries_of(morning)), log

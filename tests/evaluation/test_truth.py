@@ -67,7 +67,7 @@ LOGS = {
     "searches": searches(("eve", "2017-11-06T08:00", "Tea!"), ("ann", "2017-11-06T08:00", "tea")),
     "hint_impressions": SHOWN,
     "late_clicks": pd.DataFrame({"request_id": ["r3"], "position": [3], "click_time": [NOON]}),
-    "hint_rankings": pd.DataFrame({"user_id": ["ann"] * 30 + ["eve"] * 12}),
+    "hint_rankings": pd.DataFrame({"request_id": ["r1"] * 30 + ["r4"] * 12}),
 }
 
 
@@ -108,9 +108,10 @@ def test_the_weight_undoes_what_production_prefers() -> None:
     explored = draw.random(40_000) < 1 / 3
     chance = np.where(explored, 0.5, 0.9)
     query = np.where(draw.random(40_000) < chance, "usual", "rare")
-    shown = pd.DataFrame({"user_id": "ann", "position": 1, "query": query, "explored": explored})
+    one = {"request_id": "r1", "user_id": "ann", "position": 1}
+    shown = pd.DataFrame({**one, "query": query, "explored": explored})
     shown["clicked"] = draw.random(40_000) < 0.3
-    clicks = explored_clicks(shown, pd.DataFrame({"user_id": ["ann"] * 2}))
+    clicks = explored_clicks(shown, pd.DataFrame({"request_id": ["r1"] * 2}))
     (share,) = explored_hit({"ann": ["usual"]}, clicks, ["ann"], 1)
     assert share == pytest.approx(0.5, abs=0.02)
     assert shown.loc[shown["clicked"], "query"].eq("usual").mean() > 0.7

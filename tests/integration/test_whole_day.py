@@ -283,7 +283,7 @@ def test_arms_answer_the_same_requests_each_from_its_own_log(released: Context) 
     asked = ["day", "user_id", "requests"]
     on_first = [own.days[own.days["day"] == str(first)][asked] for own in (classic, updated)]
     pd.testing.assert_frame_equal(*on_first)
-    assert not {"u2q", "x2q"} & set(classic.sources["source"])
+    assert not {"u2q", "x2q", "cluster"} & set(classic.sources["source"])
     assert {"u2q", "x2q"} <= set(updated.sources["source"])
     assert len(updated.days["day"].unique()) == len(DAYS)
     branch = branch_of(released, ARMS["il-grpo"], first, 5)

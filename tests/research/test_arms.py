@@ -17,6 +17,7 @@ def test_what_each_arm_makes_anew() -> None:
     assert made == {
         "classic": classic,
         "classic-again": classic,
+        "cluster": classic,
         "u2q": [*classic, "u2q"],
         "x2q": [*classic, "x2q"],
         "all": [*classic, "u2q", "x2q"],
@@ -37,7 +38,9 @@ def test_an_update_is_by_the_arms_algorithm_and_on_all_users() -> None:
 
 
 def test_an_unknown_arm_names_those_there_are() -> None:
-    with pytest.raises(AigqError, match="no arm 'both': one of classic, classic-again, u2q"):
+    with pytest.raises(
+        AigqError, match="no arm 'both': one of classic, classic-again, cluster"
+    ):
         find_arm("both")
 
 
