@@ -82,7 +82,9 @@ def stage_table() -> str:
         )
     return (
         f"# Stages and what they are told\n\n{HEAD}"
-        "`release X`: the model of kind X of the release that the day starts from. `logs: W`: "
+        "`release X`: the model of kind X of the release that the day starts from (of `policy`: that "
+        "it is trained from; `week ago`: the policy of the release of a week before). `line of the "
+        "X`: evaluations and policies of the week behind a policy. `logs: W`: "
         "tables of the log of a window of days. `truth`: what the source knows of the days, for "
         "reports and training logs. `base model`: the files that a training begins with. "
         "`teacher`: the language model that is asked. The first rows are of the bootstrap.\n\n"
