@@ -116,6 +116,40 @@ def ablation(
     print(f"ablation written to {out}")
 
 
+@app.command(rich_help_panel="Look")
+def ab(
+    arms: Annotated[
+        list[str], typer.Option("--arm", help="An arm, the control first; two or more.")
+    ],
+    first: Annotated[
+        date, typer.Option("--from", parser=parse_day, help="The first day; a release served it.")
+    ],
+    last: Annotated[date, typer.Option("--to", parser=parse_day, help="The last day.")],
+    seed: Annotated[
+        int, typer.Option(help="Of the draws of what is shown; another seed, another test.")
+    ] = 17,
+    out: Annotated[
+        Path, typer.Option(help="Where to write the report; its chart lies beside it.")
+    ] = Path("ab.md"),
+) -> None:
+    """Let arms answer the same requests, each with a chain of days of its own: who gets clicked?
+
+    Arms: classic (no language model), classic-again (the same, drawn anew: A/A), u2q, x2q, all
+    (policies frozen), il-grpo, grpo (AIGQ-Direct updated daily). About a minute per arm and day
+    on 2 cores; resumes where it stopped; releases nothing.
+    """
+    from aigq_tasks.research.ab import ab as run_ab
+    from aigq_tasks.research.ab import chart, people_of
+    from aigq_tasks.research.ab import report as ab_report
+
+    ctx = open_context()
+    outcomes = run_ab(ctx, arms, first, last, seed)
+    people, label = people_of(ctx, outcomes), ctx.source.label
+    out.write_text(ab_report(outcomes, people, label, ctx.settings.seed))
+    out.with_suffix(".png").write_bytes(chart(outcomes, people, label, ctx.settings.seed))
+    print(f"A/B test written to {out}, its chart to {out.with_suffix('.png')}")
+
+
 @app.command(rich_help_panel="Models")
 def pretrain(
     out: Annotated[Path, typer.Option(help="Folder for the model; resumes from its checkpoint.")],

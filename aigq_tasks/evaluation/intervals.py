@@ -65,7 +65,7 @@ def bootstrap_mean_ci(
     """
     observed = _checked(values)
     means, n_users = _resampled_means(observed, users, resamples, seed)
-    low, high = _limits(means)
+    low, high = limits(means)
     return Interval(float(observed.mean()), low, high, n_users)
 
 
@@ -90,7 +90,7 @@ def paired_bootstrap(
         )
     difference = first - second
     means, n_users = _resampled_means(difference, users, resamples, seed)
-    low, high = _limits(means)
+    low, high = limits(means)
     p_value = (1 + int((means <= 0).sum())) / (1 + resamples)
     return PairedDifference(float(difference.mean()), low, high, p_value, n_users)
 
@@ -118,16 +118,25 @@ def _resampled_means(
         _, cluster = np.unique(np.asarray(users, dtype=str), return_inverse=True)
         sums = np.bincount(cluster, weights=values).astype(np.float64)
         counts = np.bincount(cluster).astype(np.float64)
+    drawn = drawn_sums(np.stack([sums, counts], axis=1), seed, resamples)
+    return drawn[:, 0] / drawn[:, 1], len(sums)
+
+
+def drawn_sums(sums: Values, seed: int, resamples: int) -> Values:
+    """Sums (clusters, columns) -> their totals (resamples, columns) over as many clusters, drawn
+    with replacement."""
     n = len(sums)
     rng = np.random.default_rng(seed)
-    means = np.empty(resamples)
+    totals = np.empty((resamples, sums.shape[1]))
     block = max(1, _BLOCK // n)
     for start in range(0, resamples, block):
         drawn = rng.integers(0, n, size=(min(block, resamples - start), n))
-        means[start : start + len(drawn)] = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    return means, n
+        for column, own in enumerate(sums.T):
+            totals[start : start + len(drawn), column] = own[drawn].sum(axis=1)
+    return totals
 
 
-def _limits(means: Values) -> tuple[float, float]:
+def limits(means: Values) -> tuple[float, float]:
+    """The two-sided 95% percentile limits of resampled means."""
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

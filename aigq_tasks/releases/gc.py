@@ -5,7 +5,8 @@ entries name, the manifests that those read, the outputs of all of them, and the
 history window. What leads from each day to the one before is not followed, or all there ever was
 would stay: the models of the release that a day started from, and what a log was made of. Kept too
 are the newest results of the last days, released or not. The ledger and the shelf stay whole: they
-are small, and say what was.
+are small, and say what was. So do branches (A/B tests), with what lies on them alone; of the days
+before one nothing is kept for its sake: it can be looked at, and not gone on with once they went.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,9 +21,10 @@ from aigq_tasks.pipeline.context import Context
 from aigq_tasks.pipeline.lines import POLICY, SCORES, judged, week_ago
 from aigq_tasks.pipeline.preflight import preflight
 from aigq_tasks.pipeline.reads import LOGS, OF_RELEASE
+from aigq_tasks.storage.branch import Branch, branch_names
 from aigq_tasks.storage.crash import crash_point
-from aigq_tasks.storage.ledger import Entry, live_on
-from aigq_tasks.storage.manifests import Manifest
+from aigq_tasks.storage.ledger import Entry, Ledger, live_on
+from aigq_tasks.storage.manifests import Manifest, Manifests
 from aigq_tasks.storage.objects import blob_key
 
 
@@ -56,7 +58,8 @@ def collect(ctx: Context, days: int, grace_hours: float, dry: bool) -> Collected
     kept = closure(by_digest, kept | young)
     manifests = [key for key in manifests if known[key].digest not in kept]
     bodies = {entry.digest for entry in entries}  # what their readers check them against
-    wanted = {blob_key(digest) for digest in objects_of(by_digest, kept) | bodies}
+    on_branches = {digest for name in branch_names(ctx.store) for digest in _on_branch(ctx, name)}
+    wanted = {blob_key(own) for own in objects_of(by_digest, kept) | bodies | on_branches}
     listed = [key for key in ctx.store.list("objects/") if key not in wanted]
     objects = _older(ctx, listed, grace_hours)
     if not dry:
@@ -64,6 +67,15 @@ def collect(ctx: Context, days: int, grace_hours: float, dry: bool) -> Collected
         crash_point("gc-manifests")
         _remove(ctx, objects, "object")
     return Collected(len(manifests) + len(objects), len(kept), len(entries))
+
+
+def _on_branch(ctx: Context, name: str) -> set[str]:
+    """Digests of the objects that lie on a branch."""
+    branch = Branch.open(ctx.store, name)
+    manifests = Manifests(branch)
+    made = {own.digest: own for own in map(manifests.read, branch.own_keys("manifests/"))}
+    entries = Ledger(branch).entries()[branch.last_entry :]
+    return objects_of(made, made) | {entry.digest for entry in entries}
 
 
 def _older(ctx: Context, keys: list[str], hours: float) -> list[str]:

@@ -12,6 +12,7 @@ import pandas as pd
 from aigq_tasks.samples.engine import Execute
 
 CLICKED, SEARCHED, RANKED, GENERATED = range(4)  # tiers, from feedback to guesses
+_PLACES = 1 << 32  # more than there are places in a tier
 
 
 def direct_candidates(sessions: ir.Table, impressions: ir.Table, rankings: ir.Table) -> ir.Table:
@@ -44,16 +45,16 @@ def think_candidates(
 def rerank(candidates: ir.Table, size: int) -> ir.Table:
     """session_id, rank (1..size), query, tier: the candidates ordered by (tier, place, query),
     each normalised query once, empty ones dropped."""
-    named = candidates.mutate(query=normalized(candidates.query))
-    named = named.filter(named.query != "")
-    by = ["tier", "place", "query"]
-    first = ibis.window(group_by=["session_id", "query"], order_by=by)
-    best = named.mutate(nth=ibis.row_number().over(first))
-    best = best.filter(best.nth == 0)
-    order = ibis.window(group_by="session_id", order_by=by)
+    texts = candidates.select("query").distinct()  # each is normalised once
+    texts = texts.mutate(name=normalized(texts.query))
+    named = candidates.inner_join(texts.filter(texts.name != ""), "query")
+    before = named.tier * _PLACES + named.place  # (tier, place) as one number
+    best = named.group_by("session_id", query=named.name).aggregate(before=before.min())
+    order = ibis.window(group_by="session_id", order_by=["before", "query"])
     ranked = best.mutate(rank=ibis.row_number().over(order) + 1)
-    kept = ranked.filter(ranked.rank <= size).select("session_id", "rank", "query", "tier")
-    return kept.order_by(["session_id", "rank"])
+    kept = ranked.filter(ranked.rank <= size)
+    tier = (kept.before // _PLACES).cast("int64")
+    return kept.select("session_id", "rank", "query", tier=tier).order_by(["session_id", "rank"])
 
 
 def label_lists(candidates: ir.Table, size: int, execute: Execute) -> dict[str, pd.DataFrame]:

@@ -68,6 +68,12 @@ class Source(Protocol):
         """
         ...
 
+    def people(self, user_ids: "Sequence[str]") -> list[str]:
+        """Who each user is, as far as the source knows: ids of one person, or of one household,
+        have one name. What they do is not independent, so intervals are drawn over these. A source
+        that knows nothing gives the ids back."""
+        ...
+
     def truth(self, day: date) -> Needs | None:
         """Which needs of the users on `day` queries would meet; None where nobody knows such a
         thing. For reports and training logs: nothing that trains, serves or gates may read it."""

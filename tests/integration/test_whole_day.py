@@ -24,7 +24,9 @@ from aigq_tasks.releases.plan import plan
 from aigq_tasks.releases.publish import publish
 from aigq_tasks.reports.days import report_rows
 from aigq_tasks.reports.hints import cached_list
+from aigq_tasks.research.ab import ab, people_of, report
 from aigq_tasks.research.ablation import ablation
+from aigq_tasks.research.arms import ARMS, branch_of
 from aigq_tasks.research.judging import RULES
 from aigq_tasks.research.study import study
 from aigq_tasks.research.variants import VARIANTS
@@ -292,6 +294,33 @@ def test_a_dead_language_model_costs_nothing_twice(released: Context, tmp_path: 
     assert questions == len(released.store.list("llm/")) - kept  # nothing was asked again
     samples = table(released, resumed, "samples")
     pd.testing.assert_frame_equal(samples, from_parquet(to_parquet(undisturbed.tables["samples"])))
+
+
+def test_arms_answer_the_same_requests_each_from_its_own_log(released: Context) -> None:
+    """What a second run finds is what the first one made; of all this nothing is released."""
+    before = (released.ledger.entries(), released.store.list("manifests/"))
+    names, first, last = ["classic", "il-grpo"], DAYS[0], DAYS[-1]
+    classic, updated = ab(released, names, first, last, seed=5)
+    asked = ["day", "user_id", "requests"]
+    on_first = [own.days[own.days["day"] == str(first)][asked] for own in (classic, updated)]
+    pd.testing.assert_frame_equal(*on_first)
+    assert not {"u2q", "x2q"} & set(classic.sources["source"])
+    assert {"u2q", "x2q"} <= set(updated.sources["source"])
+    assert len(updated.days["day"].unique()) == len(DAYS)
+    branch = branch_of(released, ARMS["il-grpo"], first, 5)
+    start, *own = branch.ledger.entries()[-2:]
+    assert [start.day, *(entry.day for entry in own)] == [EVE, DAY]  # nothing is made of the last
+    assert own[0].models["direct"] == need(branch, "policy", DAY).digest
+    assert own[0].models["think"] == start.models["think"]
+    assert need(branch, "logs", DAY).digest != need(released, "logs", DAY).digest
+    assert (released.ledger.entries(), released.store.list("manifests/")) == before
+    stored = released.store.list("branches/")
+    people = people_of(released, [classic, updated])
+    written = report([classic, updated], people, "replay", seed=1)
+    assert report(ab(released, names, first, last, 5), people, "replay", seed=1) == written
+    assert released.store.list("branches/") == stored
+    assert "| `il-grpo`: + both, AIGQ-Direct updated daily by IL-GRPO |" in written
+    assert "## Sources of `classic`" in written
 
 
 def test_killed_stages_recover(released: Context, tmp_path: Path) -> None:

@@ -58,6 +58,10 @@ class MarketSource:
             raise OutsideTheLog(f"{day} is outside the market's days {FIRST_DAY}..{LAST_DAY}")
         return landed(day, self.config, self.seed, serve)
 
+    def people(self, user_ids: Sequence[str]) -> list[str]:
+        """The household: a cold one takes another id every week ("h12w2497")."""
+        return [user.partition("w")[0] for user in user_ids]
+
     def truth(self, day: date) -> Needs:
         """Needs are those of all the user's visits of `day`; a query meets one with the quality of
         its match. The day's baskets are put together when it is first asked."""
