@@ -82,7 +82,9 @@ def stage_table() -> str:
         )
     return (
         f"# Stages and what they are told\n\n{HEAD}"
-        "`release X`: the model of kind X of the release that the day starts from. `logs: W`: "
+        "`release X`: the model of kind X of the release that the day starts from (for "
+        "`policy`: that its training starts from); `week ago`: the policy that was released a week "
+        "before. `line of the X`: evaluations and policies of the week behind X. `logs: W`: "
         "tables of the log of a window of days. `truth`: what the source knows of the days, for "
         "reports and training logs. `base model`: the files that a training begins with. "
         "`teacher`: the language model that is asked. The first rows are of the bootstrap.\n\n"
@@ -216,6 +218,8 @@ def released(kind: str) -> str:
 def moment(settings: Settings, day: date) -> Moment:
     """The day in a world where every stage has a result for every day, named after both."""
     by_digest = {released(kind): made(f"release {kind}", date.min) for kind in KINDS}
+    scored = made("evaluate", day - timedelta(days=1))
+    by_digest[scored.digest] = scored
     parent = None
     if day >= launch_day(settings):
         words = dict.fromkeys(("code", "config", "who", "why"), "")
@@ -224,6 +228,7 @@ def moment(settings: Settings, day: date) -> Moment:
             day=day - timedelta(days=1),
             revision=1,
             parent=None,
+            manifests={"evaluate": scored.digest},
             models={kind: released(kind) for kind in KINDS},
             verdict="accepted",
             **words,
@@ -232,7 +237,8 @@ def moment(settings: Settings, day: date) -> Moment:
     def heads(stage: str, days: Iterable[date]) -> dict[date, Manifest]:
         return {one: made(stage, one) for one in days}
 
-    return Moment(day, settings, parent, settings.source(), heads, by_digest.__getitem__)
+    known = (parent,) if parent else ()
+    return Moment(day, settings, parent, settings.source(), heads, by_digest.__getitem__, known)
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def against_anchors(
     found = []
     for anchor, pool in pools:
         users = len(set(pool.users))
-        made = bounds(pool, limits.error / len(pools)) if users >= least_users else None
+        made = bounds(pool, limits.error / len(pools)) if users >= max(1, least_users) else None
         below = made is not None and made.high < -limits.margin
         found.append(AgainstAnchor(anchor, users, made, below))
     return found

@@ -103,6 +103,27 @@ def test_the_rivals_stand_in_the_evaluation_as_they_were_scored(released: Contex
         pd.testing.assert_frame_equal(held, rivals.sort_values(order, ignore_index=True))
 
 
+def test_the_gate_judges_the_days_behind_too(released: Context) -> None:
+    """Beside IL-SFT and, as the line is younger than a week, its oldest release: the same."""
+    entries = {entry.day: entry for entry in released.ledger.entries()}
+    for behind, day in enumerate(DAYS):
+        policies = record(released, need(released, "evaluate", day), "policies.json")
+        sft = {"digest": entries[EVE].models["direct"], "day": EVE.isoformat()}
+        assert policies["sft"] == policies["week ago"] == sft
+        eve = entries[day - timedelta(days=1)]
+        assert policies["champion"]["digest"] == eve.models["direct"]
+        assert policies["challenger"]["digest"] == need(released, "policy", day).digest
+        gate = need(released, "gate", day)
+        lines = {key for key in gate.inputs if key.startswith("line of")}
+        assert len(lines) == (2 if behind else 0)
+        verdict = record(released, gate, "verdict.json")
+        for side in ("champion", "challenger"):
+            one, other = verdict["anchors"][side]
+            assert one["bounds"] == other["bounds"]
+            assert one["bounds"] is None or one["bounds"]["days"] <= behind + 1
+        assert {"distinct_queries", "near_duplicates"} <= {own["name"] for own in verdict["checks"]}
+
+
 def test_an_item_keeps_its_text(released: Context) -> None:
     days = (EVE, *DAYS)
     texts = [table(released, need(released, "item-texts", day), "item_texts") for day in days]
