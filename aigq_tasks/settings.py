@@ -36,12 +36,15 @@ from aigq_tasks.recall.config import (
 from aigq_tasks.samples.engine import EngineName
 from aigq_tasks.sources.base import Source
 from aigq_tasks.sources.market.config import MarketConfig
+from aigq_tasks.sources.market.intent.config import IntentConfig
+from aigq_tasks.sources.market.intent.source import IntentSource
 from aigq_tasks.sources.market.source import MarketSource
 from aigq_tasks.teacher.config import EndpointConfig
 from ctr_model.config import TrainConfig
 
 HISTORY_DAYS = 120
 DEFAULT_CONFIG = Path("aigq.toml")
+INTENT_FIELDS = set(IntentConfig.model_fields)
 OF_STATE = "settings.toml"  # in the state folder
 # Variables of ours that are no settings: where the settings are, who publishes and why, the mark
 # of supervised processes, how log lines look, where a test kills a process.
@@ -259,8 +262,11 @@ class Settings(BaseSettings):
     alerts: AlertSettings = AlertSettings()
 
     def source(self) -> Source:
-        """Where the days of log come from. The replayed market is the only one so far."""
-        return MarketSource(self.market, self.seed)
+        """Where the days of log come from: one of the two replayed markets."""
+        market = self.market
+        if market.intent == "none":
+            return MarketSource(market, self.seed)
+        return IntentSource(IntentConfig(**market.model_dump(include=INTENT_FIELDS)), self.seed)
 
     @classmethod
     def settings_customise_sources(

@@ -75,15 +75,31 @@ def report(
 @app.command("market-card", rich_help_panel="Look")
 def market_card(
     out: Annotated[Path, typer.Option(help="Where to write the card.")] = Path("market-card.md"),
+    households: Annotated[
+        int, typer.Option(min=1, help="Of the market with intent: how many see hints.")
+    ] = 600,
 ) -> None:
-    """Write the market card: marginals of the landed days and the baselines on them."""
-    from aigq_tasks.pipeline.preflight import preflight
-    from aigq_tasks.reports.baselines import baselines, hint_days, hint_logs
-    from aigq_tasks.sources.market.card import card
+    """Write the market card: what its log looks like, and what is to win in it.
 
-    ctx = open_context()
-    preflight(("s3",), ctx)
-    out.write_text(card(hint_days(ctx), hint_logs(ctx), baselines(ctx)))
+    Of the market with intent (`market.intent`): public facts beside its own, all intents side by
+    side; about five minutes for each on one core, no services needed. Of the first market:
+    marginals of the landed days and the baselines on them.
+    """
+    from aigq_tasks.settings import load_settings
+
+    settings = load_settings()
+    if settings.market.intent == "none":
+        from aigq_tasks.pipeline.preflight import preflight
+        from aigq_tasks.reports.baselines import baselines, hint_days, hint_logs
+        from aigq_tasks.sources.market.card import card
+
+        ctx = open_context()
+        preflight(("s3",), ctx)
+        out.write_text(card(hint_days(ctx), hint_logs(ctx), baselines(ctx)))
+    else:
+        from aigq_tasks.sources.market.intent.card import card_of_all
+
+        out.write_text(card_of_all(settings.seed, households))
     print(f"market card written to {out}")
 
 

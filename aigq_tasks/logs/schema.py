@@ -104,6 +104,18 @@ SCHEMAS: dict[str, pa.DataFrameSchema] = {
         },
         unique=["event_id", "item_id"],
     ),
+    "orders": pa.DataFrameSchema(  # one row per item; value: what was paid for it
+        {
+            "order_id": _text(_ID),
+            "user_id": _text(_ID),
+            "time": pa.Column(_TIME),
+            "item_id": _text(_ID),
+            "value": pa.Column(
+                "float64", pa.Check(lambda v: (v >= 0) & np.isfinite(v), name="value")
+            ),
+        },
+        unique=["order_id", "item_id"],
+    ),
     "hint_impressions": pa.DataFrameSchema(
         {
             "request_id": _text(_ID),
@@ -166,6 +178,7 @@ EVENT_TIME = {
     "searches": "time",
     "item_clicks": "time",
     "search_clicks": "time",
+    "orders": "time",
     "hint_impressions": "time",
     "late_clicks": "click_time",
 }

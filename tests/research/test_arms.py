@@ -38,9 +38,7 @@ def test_an_update_is_by_the_arms_algorithm_and_on_all_users() -> None:
 
 
 def test_an_unknown_arm_names_those_there_are() -> None:
-    with pytest.raises(
-        AigqError, match="no arm 'both': one of classic, classic-again, cluster"
-    ):
+    with pytest.raises(AigqError, match="no arm 'both': one of classic, classic-again, cluster"):
         find_arm("both")
 
 

@@ -11,6 +11,7 @@
     clicks       the click formula: the only place that compares a query with a hidden basket
     oracle       the truth about queries, for reports and training logs only
     card         the market card
+    intent       another market, in which intent exists (its own package)
     pretraining  the shopping before there were hints, for a base model
 
 Nothing outside this package knows that the market exists, but for the settings and the command
