@@ -188,6 +188,7 @@ def rankings() -> pd.DataFrame:
     """What production ranked for each shopper: the three hints of `impressions`, all alike."""
     rows = [(user, rank, query) for user in USERS for rank, query in enumerate(WRITTEN, start=1)]
     table = pd.DataFrame(rows, columns=["user_id", "rank", "query"])
+    table.insert(0, "request_id", "r-" + table["user_id"] + "-0")
     return table.assign(source="popularity", rank_score=0.5)
 
 

@@ -1,7 +1,7 @@
 """The hints that production showed, reweighted to another ranking (`offpolicy` estimates from it).
 
-The other ranking is one of the same users by the same exposure. Each slot is judged by itself, by
-the chance with which either ranking puts a query there over all pages that it may draw: what
+The other ranking is one of the same requests by the same exposure. Each slot is judged by itself,
+by the chance with which either ranking puts a query there over all pages that it may draw: what
 production showed above says nothing of what the other ranking would have. So no weight is a
 product over a page, and the candidates that production could not show are left to the click model,
 with their share told.
@@ -25,7 +25,7 @@ from aigq_tasks.evaluation.offpolicy import ShownSlots
 from aigq_tasks.recall.config import SLOTS, Exposure
 from aigq_tasks.recall.exposure import slot_chances
 
-# (users, queries, positions from 1 on), n each -> click probabilities (n,)
+# (requests, queries, positions from 1 on), n each -> click probabilities (n,)
 ClickModel = Callable[[Sequence[str], Sequence[str], NDArray[np.int64]], NDArray[np.float64]]
 NUMBERS = ("clicks", "logged", "other", "expected", "expected_shown", "outside")
 
@@ -40,39 +40,41 @@ def reweighted(
     """user_id and the arrays of `offpolicy.estimate`, one row per shown hint.
 
     shown: hint_impressions; positions are any numbers from 1, and every page counts as one of as
-    many slots as the longest has (SLOTS at least). produced, other: of `HintStack.rank`, what
-    production ranked (`hint_rankings`) and the other ranking; users without either are left out,
-    and so are hints that production's ranking does not hold. click: of that day.
+    many slots as the longest has (SLOTS at least). produced, other: what production ranked for
+    each request (`hint_rankings`) and the other ranking; requests without either are left out, and
+    so are hints that production's ranking does not hold. click: of that day.
     """
-    users = np.intersect1d(produced["user_id"].unique(), other["user_id"].unique())
-    shown = shown[shown["user_id"].isin(users)].reset_index(drop=True)
+    asked = np.intersect1d(produced["request_id"].unique(), other["request_id"].unique())
+    shown = shown[shown["request_id"].isin(asked)].reset_index(drop=True)
     if shown.empty:
         return pd.DataFrame({"user_id": pd.Series(dtype="str")} | {n: np.empty(0) for n in NUMBERS})
-    users = np.sort(shown["user_id"].unique())
+    asked = np.sort(shown["request_id"].unique())
     slots = max(SLOTS, int(shown["position"].max()))
-    both = [rows[rows["user_id"].isin(users)] for rows in (produced, other)]
-    columns = pd.concat([rows[["user_id", "query"]] for rows in both]).drop_duplicates()
-    columns["column"] = columns.groupby("user_id").cumcount()
-    logged, wanted = (_chances(rows, columns, users, slots, exposure) for rows in both)
-    user_of = np.searchsorted(users, columns["user_id"].to_numpy())
+    both = [rows[rows["request_id"].isin(asked)] for rows in (produced, other)]
+    columns = pd.concat([rows[["request_id", "query"]] for rows in both]).drop_duplicates()
+    columns["column"] = columns.groupby("request_id").cumcount()
+    logged, wanted = (_chances(rows, columns, asked, slots, exposure) for rows in both)
+    request_of = np.searchsorted(asked, columns["request_id"].to_numpy())
     predicted = np.zeros(logged.shape)
     for slot in range(slots):
         clicks = click(
-            columns["user_id"].tolist(), columns["query"].tolist(), np.full(len(columns), slot + 1)
+            columns["request_id"].tolist(),
+            columns["query"].tolist(),
+            np.full(len(columns), slot + 1),
         )
-        predicted[user_of, slot, columns["column"]] = clicks
-    column = shown[["user_id", "query"]].merge(columns, "left")["column"].fillna(-1)
+        predicted[request_of, slot, columns["column"]] = clicks
+    column = shown[["request_id", "query"]].merge(columns, "left")["column"].fillna(-1)
     known = column.to_numpy() >= 0
-    user = np.searchsorted(users, shown["user_id"].to_numpy())
+    request = np.searchsorted(asked, shown["request_id"].to_numpy())
     slot_of = shown["position"].to_numpy() - 1
-    cell = (user, slot_of, np.maximum(column.to_numpy(np.intp), 0))
+    cell = (request, slot_of, np.maximum(column.to_numpy(np.intp), 0))
     numbers = {
         "clicks": shown["clicked"].to_numpy(np.float64),
         "logged": np.where(known, logged[cell], 0.0),
         "other": np.where(known, wanted[cell], 0.0),
-        "expected": (wanted * predicted).sum(axis=2)[user, slot_of],
+        "expected": (wanted * predicted).sum(axis=2)[request, slot_of],
         "expected_shown": np.where(known, predicted[cell], 0.0),
-        "outside": np.where(logged > 0, 0.0, wanted).sum(axis=2)[user, slot_of],
+        "outside": np.where(logged > 0, 0.0, wanted).sum(axis=2)[request, slot_of],
     }
     rows: pd.DataFrame = shown[["user_id"]].assign(**numbers)[numbers["logged"] > 0]
     return rows.reset_index(drop=True)
@@ -81,21 +83,21 @@ def reweighted(
 def _chances(
     ranking: pd.DataFrame,
     columns: pd.DataFrame,
-    users: NDArray[np.object_],
+    asked: NDArray[np.object_],
     slots: int,
     exposure: Exposure,
 ) -> NDArray[np.float64]:
-    """(users, slots, columns): `slot_chances` of a ranking, by the columns of its queries."""
-    user = np.searchsorted(users, ranking["user_id"].to_numpy())
+    """(requests, slots, columns): `slot_chances` of a ranking, by the columns of its queries."""
+    request = np.searchsorted(asked, ranking["request_id"].to_numpy())
     rank = ranking["rank"].to_numpy() - 1
-    scores = np.zeros((len(users), int(rank.max()) + 1))
-    scores[user, rank] = ranking["rank_score"]
+    scores = np.zeros((len(asked), int(rank.max()) + 1))
+    scores[request, rank] = ranking["rank_score"]
     valid = np.zeros(scores.shape, dtype=bool)
-    valid[user, rank] = True
+    valid[request, rank] = True
     by_rank = slot_chances(scores, valid, slots, exposure)
-    chances = np.zeros((len(users), slots, int(columns["column"].max()) + 1))
-    column = ranking[["user_id", "query"]].merge(columns, "left")["column"].to_numpy()
-    chances[user, :, column] = by_rank[user, :, rank]
+    chances = np.zeros((len(asked), slots, int(columns["column"].max()) + 1))
+    column = ranking[["request_id", "query"]].merge(columns, "left")["column"].to_numpy()
+    chances[request, :, column] = by_rank[request, :, rank]
     return chances
 
 

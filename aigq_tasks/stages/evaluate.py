@@ -235,31 +235,21 @@ def _ranked(rankings: pd.DataFrame, users: Sequence[str]) -> Lists:
     return {user: ordered.get(user, []) for user in users}
 
 
-def first_rankings(log: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """`hint_rankings` of each user's first request of a day, by user and rank."""
-    shown = log["hint_impressions"].sort_values(["time", "request_id"])
-    first = shown.drop_duplicates("user_id")["request_id"]
-    ranked = log["hint_rankings"]
-    return ranked[ranked["request_id"].isin(first)].sort_values(["user_id", "rank"])
-
-
 def reweighted_hints(
     given: Given,
     settings: EvaluateSlice,
     case: Case,
     lists: Mapping[str, Sequence[str]],
 ) -> pd.DataFrame:
-    """`evaluation.reweighting.reweighted` of what held-out users who searched were shown first on
-    the day: the stack that served it with these lists in place of its u2q, as the day begins.
+    """`evaluation.reweighting.reweighted` of the day's hints for held-out users who searched: the
+    stack that served the day with these lists in place of its u2q, request by request.
     lists: user -> queries."""
     from aigq_tasks.evaluation.reweighting import reweighted
     from aigq_tasks.recall import u2q
 
-    produced = first_rankings(given.logs("today"))
-    shown = given.logs("today")["hint_impressions"]
-    shown = shown[
-        shown["user_id"].isin(list(case.truth)) & shown["request_id"].isin(produced["request_id"])
-    ]
+    log = given.logs("today")
+    shown = log["hint_impressions"]
+    shown = shown[shown["user_id"].isin(list(case.truth))]
     models = {kind: given.release(kind) for kind in RANKED}
     stack = release_stack(
         models, given.logs("before"), case.day, settings.candidates, settings.own_brand
@@ -267,15 +257,16 @@ def reweighted_hints(
     click = click_model(models["ctr"])
     own = u2q.U2qSource(u2q.build(lists, case.day))
     other = replace(stack, sources=(own, *(one for one in stack.sources if one.name != own.name)))
+    requests = shown.drop_duplicates("request_id").sort_values(["time", "request_id"])
+    answers = other.asked(requests[["request_id", "user_id", "time"]], log)
 
     def predict(
-        users: Sequence[str], queries: Sequence[str], positions: "NDArray[np.int64]"
+        asked: Sequence[str], queries: Sequence[str], positions: "NDArray[np.int64]"
     ) -> "NDArray[np.float64]":
-        columns = (pd.Series(users), pd.Series(queries), pd.Series(positions))
-        return click.predict(stack.features(*columns).to_numpy(np.float32))
+        pairs = pd.DataFrame({"request_id": asked, "query": queries, "position": positions})
+        return click.predict(answers.features(pairs).to_numpy(np.float32))
 
-    ranking = other.rank(sorted(shown["user_id"].unique()))
-    return reweighted(shown, produced, ranking, predict, settings.exposure)
+    return reweighted(shown, log["hint_rankings"], answers.rankings, predict, settings.exposure)
 
 
 def summarize(

@@ -27,7 +27,6 @@ from aigq_tasks.sources.market.clicks import interpret
 from aigq_tasks.sources.market.config import MarketConfig
 from aigq_tasks.sources.market.lexicon import MODIFIERS, load_phrasings
 from aigq_tasks.sources.market.source import MarketSource
-from aigq_tasks.stages.evaluate import first_rankings
 
 FIRST, DAYS, HISTORY_DAYS, LENGTH, SEED = date(2017, 10, 9), 5, 42, 30, 17
 (COCLICK,) = (kind for kind in cooccurrence.KINDS if kind.name == "coclick")
@@ -60,6 +59,14 @@ def words_for(need_of: str) -> list[str]:
     (need, *_) = interpret(need_of)[0] or (0,)
     added = [f"{need_of} {modifier}" for modifier in MODIFIERS]
     return list(dict.fromkeys([need_of, *load_phrasings()[need], *added]))[:5]
+
+
+def first_rankings(log: Tables) -> pd.DataFrame:
+    """`hint_rankings` of each user's first request of a day, by user and rank."""
+    shown = log["hint_impressions"].sort_values(["time", "request_id"])
+    first = shown.drop_duplicates("user_id")["request_id"]
+    ranked = log["hint_rankings"]
+    return ranked[ranked["request_id"].isin(first)].sort_values(["user_id", "rank"])
 
 
 def judged(source: MarketSource, day: date, before: list[Tables]) -> tuple[Judged, Tables]:

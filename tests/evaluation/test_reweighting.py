@@ -18,14 +18,20 @@ NOON = pd.Timestamp("2017-11-06 12:00")
 
 
 def ranking(**scores: dict[str, float]) -> pd.DataFrame:
-    """user=query -> rank score, best first."""
+    """user=query -> rank score, best first, for the request of `page`."""
     rows = [
-        (user, rank, query, "popularity", score)
+        (f"r-{user}", user, rank, query, "popularity", score)
         for user, own in scores.items()
         for rank, (query, score) in enumerate(own.items(), start=1)
     ]
-    columns = ["user_id", "rank", "query", "source", "rank_score"]
+    columns = ["request_id", "user_id", "rank", "query", "source", "rank_score"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def for_all(ranked: pd.DataFrame, requests: pd.DataFrame) -> pd.DataFrame:
+    """The one ranking for each of the requests."""
+    asked = requests[["request_id"]].drop_duplicates()
+    return asked.merge(ranked.drop(columns="request_id"), "cross")
 
 
 def page(user: str, *hints: tuple[int, str, bool]) -> pd.DataFrame:
@@ -178,8 +184,8 @@ def test_what_production_cannot_show_is_the_models_word_alone() -> None:
 
 def world(requests: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Hints that production drew for one shopper with their clicks, and what it ranked."""
-    produced = ranking(ann=PRODUCED)
     asked = pd.DataFrame({"request_id": [f"r{n}" for n in range(requests)]})
+    produced = for_all(ranking(ann=PRODUCED), asked)
     shown = expose(produced, asked.assign(user_id="ann", time=NOON), EXPOSURE, seed)
     chance = knows_all([], shown["query"].tolist(), shown["position"].to_numpy())
     clicks = np.random.default_rng(seed).random(len(shown)) < chance
@@ -200,7 +206,8 @@ def test_production_itself_has_weights_of_one() -> None:
 
 def test_the_value_is_found_in_a_log() -> None:
     shown, produced = world(8000, seed=2)
-    rows = reweighted(shown, produced, ranking(ann=OTHER), knows_nothing, EXPOSURE)
+    other = for_all(ranking(ann=OTHER), shown)
+    rows = reweighted(shown, produced, other, knows_nothing, EXPOSURE)
     found = compare(slots_of(rows), floor=1000, seed=0)
     assert found.estimate.robust == pytest.approx(value_of(OTHER), abs=0.01)
     assert found.estimate.snips == pytest.approx(value_of(OTHER), abs=0.02)
@@ -226,6 +233,8 @@ def test_positions_are_any_numbers_from_one() -> None:
             "propensity": slots.propensity.ravel(),
         }
     )
+
+    ranked = for_all(ranked, shown)
 
     def by_position(
         users: Sequence[str], queries: Sequence[str], positions: np.ndarray

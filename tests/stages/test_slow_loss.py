@@ -58,7 +58,7 @@ class World:
         files = {f"{name}.parquet": to_parquet(rows) for name, rows in tables.items()}
         store_files(self.ctx, "evaluate", day(number), files | {POLICIES: to_json(named)})
         sane = to_json({"auc": 0.7, "ece": 0.01})
-        store_files(self.ctx, "ctr", day(number), {"newest.json": sane})
+        store_files(self.ctx, "ctr", day(number), {"next_day.json": sane})
         given = given_for(self.ctx, day(number), GATE.reads)
         return GATE.compute(given, GATE.settings(self.ctx.settings), day(number))
 
