@@ -9,6 +9,7 @@ import os
 import uuid
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import servers
 
@@ -16,6 +17,9 @@ from aigq_tasks.pipeline.context import Context
 from aigq_tasks.settings import Settings
 from aigq_tasks.storage.objects import ObjectStore
 
+# How long an example takes says how busy the machine is, and nothing of the code.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 pytest.register_assert_rewrite("recall.source_cases")  # its failures are explained as a test's
 
 LONGEST = (

@@ -11,10 +11,10 @@ from aigq_tasks.evaluation.metrics import need_segments, query_hit, user_segment
 from aigq_tasks.pipeline.calendar import days_between, launch_day, stack_day
 from aigq_tasks.pipeline.context import Context
 from aigq_tasks.pipeline.reading import logs_of
-from aigq_tasks.pipeline.reads import LOGS, Release
+from aigq_tasks.pipeline.reads import LOGS
 from aigq_tasks.pipeline.runner import given_for
 from aigq_tasks.serving.histories import BEHAVIOUR_TABLES
-from aigq_tasks.stages.evaluate import JUDGED, classic_lists, classic_slice, held_out_case
+from aigq_tasks.stages.evaluate import JUDGED, STACKED, classic_lists, classic_slice, held_out_case
 
 
 def hint_days(ctx: Context) -> list[date]:
@@ -56,6 +56,6 @@ def _judged(ctx: Context) -> Iterator[tuple[Case, dict[str, Lists]]]:
     settings = classic_slice(ctx.settings).model_copy(update={"holdout": 1.0})
     first = stack_day(ctx.settings) + timedelta(days=1)
     for day in days_between(first, ctx.settings.bootstrap_day):
-        given = given_for(ctx, day, (Release("recall"), Release("ctr"), *JUDGED))
+        given = given_for(ctx, day, (*STACKED, *JUDGED))
         case = held_out_case(given, settings, day)
         yield case, classic_lists(given, settings, case)

@@ -19,7 +19,7 @@ from aigq_tasks.pipeline.calendar import bootstrap_days, days_between, sessions
 from aigq_tasks.pipeline.context import Context
 from aigq_tasks.pipeline.preflight import preflight
 from aigq_tasks.pipeline.reading import table
-from aigq_tasks.pipeline.reads import Release, Result, Results
+from aigq_tasks.pipeline.reads import Result, Results
 from aigq_tasks.pipeline.runner import given_for, run_stage
 from aigq_tasks.pipeline.stage import Stage
 from aigq_tasks.research.judging import (
@@ -40,7 +40,7 @@ from aigq_tasks.research.variants import (
     learned_from,
 )
 from aigq_tasks.stages.direct_samples import SAMPLES
-from aigq_tasks.stages.evaluate import JUDGED, ClassicSlice, classic_slice
+from aigq_tasks.stages.evaluate import JUDGED, STACKED, ClassicSlice, classic_slice
 from aigq_tasks.stages.first_policies import SFT, THINK_SFT
 from aigq_tasks.storage.manifests import Manifest
 
@@ -106,7 +106,7 @@ def ablation_evaluate(variant: Variant, seed: int) -> Stage[ArmSlice]:
 ABLATION_RULES: Stage[ClassicSlice] = Stage(
     name="ablation-evaluate-rules",
     needs=("s3",),
-    reads=(Release("recall"), Release("ctr"), *JUDGED),
+    reads=(*STACKED, *JUDGED),
     settings=lambda settings: classic_slice(settings).model_copy(update={"holdout": 1.0}),
     compute=compute_rules,
 )

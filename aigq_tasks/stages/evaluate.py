@@ -219,7 +219,7 @@ def classic_lists(given: Given, settings: ClassicSlice, case: Case) -> dict[str,
         found = source.recall(users, case.history, pd.Timestamp(case.day), k)
         lists[name] = {user: [query for query, _ in found[user]] for user in users}
     lists[INTERLEAVED] = by_turns(lists["own_history"], lists["popularity"], k)
-    models = {kind: given.release(kind) for kind in STACK_KINDS}
+    models = {kind: given.release(kind) for kind in STACK_KINDS if given.released(kind)}
     stack = release_stack(
         models, given.logs("before"), case.day, settings.candidates, settings.own_brand
     )
@@ -342,6 +342,12 @@ JUDGED: tuple[Read, ...] = (
     Truth(),
 )
 
+# What `classic_lists` reads beside that; before the first policies there are no lists of theirs.
+STACKED: tuple[Read, ...] = (
+    *(Release("recall"), Release("ctr")),
+    *(Release(kind, optional=True) for kind in WRITTEN),
+)
+
 RIVALS = Stage(
     name="rivals",
     needs=("s3",),
@@ -349,11 +355,12 @@ RIVALS = Stage(
         Result("ctr"),
         *(Release(kind) for kind in ("direct", "sft", "think")),
         WeekAgo(),
+        *STACKED,
         *JUDGED,
     ),
     settings=judging,
     compute=compute_rivals,
-).reading(*map(Release, STACK_KINDS))
+)
 
 EVALUATE = Stage(
     name="evaluate",
